@@ -1,0 +1,38 @@
+# make demo: the main job on the embedded data set.  make test: the whole suite.  Both set themselves up and re-use it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+DEMO ?= runs/demo
+
+.PHONY: demo test lint format install clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV) || { $(AS_ROOT) apt-get update && $(AS_ROOT) apt-get install -y python3-venv \
+	  && $(PYTHON) -m venv --clear $(VENV); }
+	$(BIN)/python -m pip install --disable-pip-version-check -q --upgrade "pip>=24"
+	$(BIN)/python -m pip install --disable-pip-version-check -q -e ".[dev,onnx]"
+	# Two OpenCV distributions share one folder; without a display library only the headless one imports.
+	$(BIN)/python -c "import cv2" 2>/dev/null \
+	  || $(BIN)/python -m pip install -q --force-reinstall --no-deps opencv-python-headless
+	touch $@
+
+demo: install
+	$(BIN)/yolo-qreg demo --out $(DEMO)
+
+test: install
+	$(BIN)/python -m pytest -n auto
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) runs .mypy_cache .pytest_cache .ruff_cache

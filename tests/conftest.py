@@ -1,0 +1,18 @@
+"""The whole suite runs offline, quietly, on one thread a worker, and leaves the settings of the user's host alone."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+_SETTINGS = tempfile.TemporaryDirectory(prefix="qreg-settings-")  # removed when the process ends
+
+# read when the host, albumentations and torch are imported; subprocesses of a test inherit them
+os.environ |= {
+    "YOLO_CONFIG_DIR": _SETTINGS.name,
+    "YOLO_OFFLINE": "1",
+    "YOLO_AUTOINSTALL": "0",
+    "YOLO_VERBOSE": "0",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    "OMP_NUM_THREADS": "1",
+}

@@ -1,0 +1,122 @@
+"""Settings are checked when made, and say value, rule and remedy."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from typing import Any
+
+import pytest
+
+from yolo_qreg.config import QuantConfig, TrainConfig
+from yolo_qreg.errors import InputError
+from yolo_qreg.quant.registry import FLOAT_BITS, METHODS
+
+REJECTED = [
+    ({"method": "dorefe"}, "method='dorefe' is unknown; choose one of dorefa, lsq"),
+    ({"method": "LSQ"}, "method='LSQ' is unknown; choose one of dorefa, lsq"),
+    ({"bits": 0}, "bits=0 is out of range for dorefa; use 1-8, or 32 for float"),
+    ({"bits": 9}, "bits=9 is out of range for dorefa; use 1-8, or 32 for float"),
+    ({"bits": -8}, "bits=-8 is out of range for dorefa; use 1-8, or 32 for float"),
+    ({"bits": 16}, "bits=16 is out of range for dorefa; use 1-8, or 32 for float"),
+    ({"bits": 4.0}, "bits=4.0 is out of range for dorefa; use 1-8, or 32 for float"),
+    ({"bits": "8"}, "bits=8 is out of range for dorefa; use 1-8, or 32 for float"),
+    ({"bits": True}, "bits=True is out of range for dorefa; use 1-8, or 32 for float"),
+    ({"bits": None}, "bits=None is out of range for dorefa; use 1-8, or 32 for float"),
+    ({"method": "lsq", "bits": 1}, "bits=1 is out of range for lsq; use 2-8, or 32 for float"),
+    ({"first_bits": 12}, "first_bits=12 is out of range for dorefa; use 1-8, or 32 for float"),
+    ({"method": "lsq", "last_bits": 1}, "last_bits=1 is out of range for lsq; use 2-8, or 32 for float"),
+    ({"per_channel": True}, "per_channel=True is not defined for dorefa; use method=lsq or drop it"),
+    ({"init": "mse"}, "init='mse' is not one that dorefa has (none: it has no step to initialise)"),
+    ({"method": "lsq", "init": "max"}, "init='max' is not one that lsq has (paper, mse)"),
+    (
+        {"last_bits": 8},
+        "last_bits=8 needs a method that keeps the weights' scale, and dorefa does not; use method=lsq or drop it "
+        "(no BatchNorm follows the output convolutions)",
+    ),
+    ({"skip": "model.24.*"}, "skip='model.24.*' must be a list of globs; write ['model.24.*']"),
+    ({"bn_images": -1}, "bn_images=-1 must be a number of images, 0 (off) or more"),
+    ({"bn_images": 1.5}, "bn_images=1.5 must be a number of images, 0 (off) or more"),
+    ({"bn_images": True}, "bn_images=True must be a number of images, 0 (off) or more"),
+]
+
+ACCEPTED: list[dict[str, Any]] = [
+    {},
+    {"bits": 1},
+    {"bits": FLOAT_BITS, "last_bits": FLOAT_BITS, "first_bits": 8},
+    {"method": "lsq", "bits": 2, "per_channel": True, "init": "mse", "last_bits": 8, "skip": ("a", "b*")},
+    {"method": "lsq", "bits": FLOAT_BITS, "bn_images": 300},
+]
+
+
+@pytest.mark.parametrize(("values", "message"), REJECTED)
+def test_what_is_not_honoured_is_rejected(values: dict[str, Any], message: str) -> None:
+    """One line names the value, the rule and the remedy."""
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        QuantConfig(**values)
+
+
+@pytest.mark.parametrize("values", ACCEPTED)
+def test_round_trip_through_plain_data(values: dict[str, Any]) -> None:
+    """`to_dict` gives what JSON can carry, and `from_dict` gives the configuration back."""
+    config = QuantConfig(**values)
+    plain = config.to_dict()
+    assert json.loads(json.dumps(plain)) == plain
+    assert QuantConfig.from_dict(plain) == config
+    assert list(plain) == [f.name for f in dataclasses.fields(QuantConfig)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_width_of_a_method_is_accepted(method: str) -> None:
+    """Each width of the registry and 32 make a configuration, with the method's first initialisation."""
+    for bits in (*METHODS[method].bits, FLOAT_BITS):
+        config = QuantConfig(method=method, bits=bits, first_bits=bits)
+        assert config.bits == bits
+        assert config.init == (METHODS[method].inits or ("",))[0]
+
+
+def test_the_default_is_the_paper() -> None:
+    """Without arguments: DoReFa at 8 bits on every block."""
+    assert QuantConfig().to_dict() == {
+        "method": "dorefa",
+        "bits": 8,
+        "per_channel": False,
+        "init": "",
+        "skip": [],
+        "first_bits": None,
+        "last_bits": None,
+        "bn_images": 0,
+    }
+    assert TrainConfig().quant == QuantConfig()
+
+
+@pytest.mark.parametrize(
+    ("key", "near"), [("bit", "bits"), ("metod", "method"), ("perchannel", "per_channel"), ("skips", "skip")]
+)
+def test_an_unknown_key_is_answered_with_the_nearest(key: str, near: str) -> None:
+    """A wrong key of a dictionary is named, with the right one beside it."""
+    with pytest.raises(InputError, match=f"^quant key '{key}' is unknown; did you mean '{near}'\\?$"):
+        QuantConfig.from_dict({key: 1})
+
+
+def test_skip_becomes_a_tuple() -> None:
+    """A list of globs is taken, and frozen with the rest."""
+    config = QuantConfig(skip=["a", "b"])
+    assert config.skip == ("a", "b")
+    assert hash(config) == hash(QuantConfig(skip=("a", "b")))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.bits = 4  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("config", "label"),
+    [
+        (QuantConfig(), "dorefa-8bit"),
+        (QuantConfig(method="lsq", bits=2), "lsq-2bit"),
+        (QuantConfig(method="lsq", bits=32), "fp32"),
+    ],
+)
+def test_label(config: QuantConfig, label: str) -> None:
+    """Folders and tables call a configuration by method and width, and the twin by its own name."""
+    assert config.label == label

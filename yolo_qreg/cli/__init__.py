@@ -1,0 +1,84 @@
+"""The command line: one small module per sub-command, loaded when it is called, so that help is instant."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from yolo_qreg import __version__
+from yolo_qreg.errors import InputError
+
+COMMANDS = {
+    "train": "Train with quantized weights, or resume a run.",
+    "export": "Write a run's weights as a plain .pt or as packed integer codes.",
+    "unpack": "Turn packed weights back into a .pt that plain Ultralytics loads.",
+    "info": "Show what a weight file is, layer by layer.",
+    "data": "Build a data set: voc from a VOCdevkit folder, or shapes.",
+    "demo": "Train and compare on the embedded data set, in minutes on a CPU.",
+    "env": "Print versions and hardware for a bug report.",
+}
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name and one-line help; imports a command's module only to run it or show its help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of `COMMANDS`."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import `yolo_qreg.cli.<name>` and return its `command`."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"yolo_qreg.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="yolo-qreg")
+def cli() -> None:
+    """Quantization-aware training for Ultralytics YOLOv5n: DoReFa and LSQ weights, VOC, plain .pt files out."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    Args:
+        args: Arguments without the program's name; those of the process by default.
+
+    Returns:
+        0 on success, 2 on bad input (one line on standard error), 130 after Ctrl-C.
+    """
+    try:
+        status = cli.main(args=args, prog_name="yolo-qreg", standalone_mode=False)
+    except InputError as error:
+        return _fail(str(error))
+    except click.UsageError as error:
+        hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+        return _fail(error.format_message() + hint)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        return _fail(f"{error.strerror}: {error.filename or 'no file named'}; free space or choose another place")
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return 130
+    return status if isinstance(status, int) else 0
+
+
+def run() -> None:
+    """Entry point of the installed command."""
+    sys.exit(main())
+
+
+def _fail(message: str) -> int:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    return 2

@@ -1,0 +1,84 @@
+"""`yolo-qreg info`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from yolo_qreg.export.describe import Description
+
+MOST_NAMES = 20
+FITNESS = ("metrics/mAP50-95(B)", "metrics/mAP50(B)")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def command(file: Path, as_json: bool) -> None:
+    """Show what a weight file is: method, bits, levels used and size of every layer, and how it was trained.
+
+    FILE is a run folder, a .pt of ours or of plain Ultralytics, or a packed file.
+
+    \b
+    yolo-qreg info runs/detect/lsq-4bit
+    yolo-qreg info detector.safetensors --json
+    """
+    from yolo_qreg.export.describe import describe
+
+    found = describe(file)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    if found.layers:
+        console.print(_layers(found))
+    for label, text in _facts(found).items():
+        console.print(f"{label:>10}  {text}", markup=False)
+
+
+def _layers(found: Description) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("layer", no_wrap=True)
+    for column in ("shape", "bits", "levels used", "SQNR dB", "bytes"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in found.layers:
+        shape = "x".join(map(str, row.shape))
+        sqnr = "-" if row.sqnr_db is None else f"{row.sqnr_db:.1f}"
+        levels = f"{row.levels_used}/{2**row.bits}"
+        table.add_row(row.name, shape, str(row.bits), levels, sqnr, f"{row.size_bytes:,}")
+    return table
+
+
+def _facts(found: Description) -> dict[str, str]:
+    """Return the lines under the table, by label."""
+    totals, training = found.totals, found.training
+    facts = {"file": f"{found.path}", "kind": found.kind + (", FP32 twin: nothing quantized" if found.twin else "")}
+    if found.config:
+        options = {k: v for k, v in found.config.to_dict().items() if k not in {"method", "bits"} and v}
+        facts["quantized"] = " ".join([found.config.label, *(f"{key}={value}" for key, value in options.items())])
+    facts["size"] = f"{found.size_bytes / 1e6:.2f} MB, sha256 {found.sha256}"
+    facts["tensors"] = (
+        f"{totals.values:,} values, {100 * totals.quantized_share:.1f}% of them quantized; "
+        f"{totals.float32_bytes / 1e6:.2f} MB in FP32, {totals.packed_bytes / 1e6:.2f} MB packed "
+        f"({totals.ratio:.1f} times smaller)"
+    )
+    shown = ", ".join(found.names[:MOST_NAMES])
+    facts["classes"] = f"{len(found.names)}: {shown}{', ...' if len(found.names) > MOST_NAMES else ''}"
+    known = {"data": training.data, "epochs": training.epochs, "imgsz": training.imgsz, "saved": training.date}
+    trained = ", ".join(f"{key} {value}" for key, value in known.items() if value is not None)
+    facts["training"] = f"{trained or 'unknown'} (Ultralytics {training.host or 'unknown'})"
+    scores = [f"{name} {100 * training.metrics[name]:.2f}" for name in FITNESS if name in training.metrics]
+    if scores:
+        facts["scores"] = ", ".join(scores) + ", validation during training"
+    return facts

@@ -1,0 +1,84 @@
+"""`yolo-qreg train`."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import click
+
+from yolo_qreg.config import QuantConfig, TrainConfig
+from yolo_qreg.errors import InputError
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--method", default="dorefa", show_default=True, help="Weight quantizer: dorefa or lsq.")
+@click.option("--bits", type=int, default=8, show_default=True, help="1-8 (lsq: 2-8), or 32 for the FP32 twin.")
+@click.option("--data", default="voc", show_default=True, help="voc, shapes or a data set's YAML file.")
+@click.option(
+    "--model", default="yolov5n.yaml", show_default=True, help="Model YAML (from scratch) or .pt (fine-tune)."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random draw.")
+@click.option("--skip", multiple=True, metavar="GLOB", help="Keep matching blocks in float, e.g. 'model.24.*'; repeat.")
+@click.option("--first-bits", type=int, help="Bits of the first convolution; 32 leaves it in float.")
+@click.option("--last-bits", type=int, help="Quantize the head's output convolutions too (lsq).")
+@click.option("--per-channel", is_flag=True, help="One step per output channel (lsq).")
+@click.option("--init", default="", metavar="[paper|mse]", help="How steps start (lsq).")
+@click.option("--bn-images", type=int, help="Images to re-estimate BatchNorm on; 0: off.  [default: 256 at 1-4 bits]")
+@click.option("--resume", type=click.Path(path_type=Path), help="Continue this run (folder or last.pt).")
+def command(settings: tuple[str, ...], resume: Path | None, **options: Any) -> None:
+    """Train YOLOv5n with quantized weights.
+
+    Every Ultralytics training setting passes through as KEY=VALUE: epochs=50 imgsz=320 batch=64 device=0 ...
+
+    \b
+    yolo-qreg train --bits 8 --method dorefa
+    yolo-qreg train --bits 4 --method lsq --data shapes epochs=20 imgsz=320
+    yolo-qreg train --resume runs/detect/dorefa-8bit
+    """
+    passed = dict(parse_setting(text) for text in settings)
+    context = click.get_current_context()
+    if resume is not None:
+        given = [
+            name for name in options if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        ]
+        if given:
+            names = ", ".join("--" + name.replace("_", "-") for name in given)
+            raise InputError(f"--resume takes these from the run: {names}; drop them, or start a new run")
+        from yolo_qreg.host.run import resume as resume_run
+
+        folder = _interruptible(lambda: resume_run(resume, passed))
+    else:
+        data, model, seed = options.pop("data"), options.pop("model"), options.pop("seed")
+        config = TrainConfig(quant=QuantConfig(**options), data=data, model=model, seed=seed, settings=passed)
+        from yolo_qreg.host.run import train
+
+        folder = _interruptible(lambda: train(config))
+    click.echo(f"\nResults: {folder}\nWeights: {folder / 'weights' / 'best.pt'} (loads in plain Ultralytics)")
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Split KEY=VALUE; the value is read as Ultralytics reads it: none, true, false, a Python literal or a string."""
+    key, equals, value = text.partition("=")
+    if not equals or not key or not value:
+        raise InputError(f"{text!r} is not KEY=VALUE; write settings as epochs=50, without spaces")
+    words = {"none": None, "true": True, "false": False}
+    if value.lower() in words:
+        return key, words[value.lower()]
+    try:
+        return key, ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return key, value
+
+
+def _interruptible(run: Any) -> Path:
+    from yolo_qreg.host.run import Interrupted
+
+    try:
+        folder: Path = run()
+    except Interrupted as stop:
+        click.echo(f"\n{stop}", err=True)
+        raise KeyboardInterrupt from stop
+    return folder

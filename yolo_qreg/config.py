@@ -1,0 +1,124 @@
+"""Settings as frozen data, checked when made. No torch: the command line builds these before anything heavy loads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from yolo_qreg.errors import InputError
+from yolo_qreg.quant.registry import FLOAT_BITS, METHODS
+
+BN_BITS = 4
+"""BatchNorm statistics are re-estimated by default at this width and below."""
+BN_IMAGES = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantConfig:
+    """How the weights of a model are quantized.
+
+    Attributes:
+        method: A key of `yolo_qreg.quant.registry.METHODS`: "dorefa" or "lsq".
+        bits: Bit width of the weights of every `Conv` block: 1..8 (lsq: 2..8), or 32 for the FP32 twin, which runs
+            through the same code without quantizing.
+        per_channel: One step per output channel instead of one per layer (lsq only).
+        init: How steps start: "paper" is 2 mean|w| / sqrt(Qp), "mse" the step of least squared error (lsq only).
+            An empty string takes the method's default.
+        skip: Globs on module names, a list or tuple; matching `Conv` blocks stay in float.
+        first_bits: Bit width of the first convolution if it differs; 32 leaves it in float.
+        last_bits: Bit width of the head's biased output convolutions, which are in float otherwise. Needs a method
+            that keeps the scale of the weights (lsq), because no BatchNorm follows them.
+        bn_images: Training images on which BatchNorm statistics are estimated anew for the quantized EMA weights
+            before each validation and save; 0 keeps the statistics of training. None, the default, is 256 at 4 bits
+            and below, where it measurably helps, and 0 above.
+
+    Raises:
+        InputError: If a value is out of range or the method does not honour it.
+    """
+
+    method: str = "dorefa"
+    bits: int = 8
+    per_channel: bool = False
+    init: str = ""
+    skip: Sequence[str] = ()
+    first_bits: int | None = None
+    last_bits: int | None = None
+    bn_images: int | None = None
+
+    def __post_init__(self) -> None:
+        """Reject what the method does not honour."""
+        spec = METHODS.get(self.method)
+        if spec is None:
+            raise InputError(f"method={self.method!r} is unknown; choose one of {', '.join(METHODS)}")
+        if not isinstance(self.skip, (tuple, list)):  # a string would be a sequence of one-letter globs
+            raise InputError(f"skip={self.skip!r} must be a list of globs; write [{self.skip!r}]")
+        object.__setattr__(self, "skip", tuple(self.skip))
+        for name in ("bits", "first_bits", "last_bits"):
+            self._check_bits(name, getattr(self, name), optional=name != "bits")
+        if self.per_channel and not spec.per_channel:
+            raise InputError(f"per_channel=True is not defined for {self.method}; use method=lsq or drop it")
+        if self.init and self.init not in spec.inits:
+            known = ", ".join(spec.inits) or "none: it has no step to initialise"
+            raise InputError(f"init={self.init!r} is not one that {self.method} has ({known})")
+        if not self.init and spec.inits:
+            object.__setattr__(self, "init", spec.inits[0])
+        if self.last_bits not in (None, FLOAT_BITS) and not spec.keeps_scale:
+            raise InputError(
+                f"last_bits={self.last_bits} needs a method that keeps the weights' scale, and {self.method} does not; "
+                "use method=lsq or drop it (no BatchNorm follows the output convolutions)"
+            )
+        if self.bn_images is None:
+            object.__setattr__(self, "bn_images", BN_IMAGES if self.bits <= BN_BITS else 0)
+        if isinstance(self.bn_images, bool) or not isinstance(self.bn_images, int) or self.bn_images < 0:
+            raise InputError(f"bn_images={self.bn_images!r} must be a number of images, 0 (off) or more")
+
+    def _check_bits(self, name: str, bits: object, *, optional: bool) -> None:
+        if bits is None and optional:
+            return
+        allowed = METHODS[self.method].bits
+        if isinstance(bits, bool) or not isinstance(bits, int) or (bits not in allowed and bits != FLOAT_BITS):
+            raise InputError(
+                f"{name}={bits} is out of range for {self.method}; "
+                f"use {allowed.start}-{allowed[-1]}, or {FLOAT_BITS} for float"
+            )
+
+    @property
+    def label(self) -> str:
+        """Short name for run folders and tables, such as "dorefa-8bit" or "fp32"."""
+        return "fp32" if self.bits == FLOAT_BITS else f"{self.method}-{self.bits}bit"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists, numbers and strings, for YAML, JSON and checkpoints."""
+        return {**asdict(self), "skip": list(self.skip)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> QuantConfig:
+        """Build from a mapping; a wrong key is answered with the nearest right one."""
+        known = [f.name for f in fields(cls)]
+        for key in values:
+            if key not in known:
+                near = get_close_matches(key, known, n=1, cutoff=0)[0]
+                raise InputError(f"quant key {key!r} is unknown; did you mean {near!r}?")
+        return cls(**dict(values))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """One training run.
+
+    Attributes:
+        quant: How the weights are quantized.
+        data: "voc", "shapes" or the path of a data set's YAML file.
+        model: A model YAML (trained from scratch) or a .pt file (fine-tuned from).
+        seed: Seed of every random draw.
+        settings: Ultralytics training settings by their own names, such as {"epochs": 50, "imgsz": 320}.
+    """
+
+    quant: QuantConfig = field(default_factory=QuantConfig)
+    data: str | Path = "voc"
+    model: str | Path = "yolov5n.yaml"
+    seed: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)

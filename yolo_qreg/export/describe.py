@@ -1,0 +1,225 @@
+"""What a weight file is: its kind, each quantized layer, what it weighs against FP32, and how it was trained."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from yolo_qreg.config import QuantConfig
+from yolo_qreg.export import packed
+from yolo_qreg.export.codes import Coded
+from yolo_qreg.export.weights import Weights, checkpoint_of, is_safetensors, weights_of
+from yolo_qreg.host import build, checkpoint
+from yolo_qreg.quant.registry import FLOAT_BITS
+
+Kind = Literal["unfinished checkpoint", "finished checkpoint", "plain export", "packed weights", "plain Ultralytics"]
+
+FLOAT_BYTES = 4
+PACKED_FLOAT_BYTES = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerInfo:
+    """One quantized layer.
+
+    Attributes:
+        name: Module name.
+        shape: Shape of its weight, [O, I, K, K].
+        bits: Bit width.
+        levels_used: Distinct codes that occur, of 2**bits.
+        sqnr_db: Signal to quantization noise ratio at the end of training, in dB; None if not known or infinite.
+        size_bytes: Packed size of its codes and scale.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    bits: int
+    levels_used: int
+    sqnr_db: float | None
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Sizes of all tensors of the model, BatchNorm statistics included; file headers are not.
+
+    Attributes:
+        values: Number of floating point values.
+        quantized: How many of them are quantized weights.
+        float32_bytes: Size if all were float32.
+        packed_bytes: Size with quantized weights at their own width and the others as fp16.
+    """
+
+    values: int
+    quantized: int
+    float32_bytes: int
+    packed_bytes: int
+
+    @property
+    def ratio(self) -> float:
+        """How many times smaller the packed tensors are."""
+        return self.float32_bytes / self.packed_bytes
+
+    @property
+    def quantized_share(self) -> float:
+        """Quantized share of all values, 0..1."""
+        return self.quantized / self.values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingInfo:
+    """What the file says about its training; None where it says nothing.
+
+    Attributes:
+        host: Version of Ultralytics.
+        date: When the file was saved, ISO 8601.
+        data: The data set as it was named.
+        epochs: Epochs asked for.
+        imgsz: Image size in pixels.
+        metrics: Validation metrics and losses of the saved epoch, by the host's names.
+    """
+
+    host: str | None
+    date: str | None
+    data: str | None
+    epochs: int | None
+    imgsz: int | None
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """A weight file.
+
+    Attributes:
+        path: The file described.
+        kind: What sort of file it is.
+        twin: Whether it is an FP32 twin: trained by the same code without quantization.
+        config: How it was quantized; None for files that are not ours.
+        layers: Its quantized layers, in model order.
+        totals: Sizes.
+        size_bytes: Size of the file.
+        sha256: Its checksum.
+        names: Class names, in class order.
+        training: Where it comes from.
+    """
+
+    path: Path
+    kind: Kind
+    twin: bool
+    config: QuantConfig | None
+    layers: tuple[LayerInfo, ...]
+    totals: Totals
+    size_bytes: int
+    sha256: str
+    names: tuple[str, ...]
+    training: TrainingInfo
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON, with the derived figures."""
+        derived = {"ratio": self.totals.ratio, "quantized_share": self.totals.quantized_share}
+        plain: dict[str, Any] = asdict(self)
+        config = self.config.to_dict() if self.config else None
+        return plain | {"path": str(self.path), "config": config, "totals": plain["totals"] | derived}
+
+
+def describe(path: Path) -> Description:
+    """Describe a run's checkpoint, a plain export, a packed file, or any .pt of Ultralytics.
+
+    Args:
+        path: A file, or a run folder (its weights/best.pt is taken).
+
+    Raises:
+        InputError: If it is none of these, or damaged.
+    """
+    path = checkpoint_of(Path(path))
+    if is_safetensors(path):
+        held = packed.read(path)
+        return _describe(path, "packed weights", held.weights, held.spec.names, held.args, held.facts)
+    model, ckpt = checkpoint.load(path)
+    args, names = ckpt.get("train_args") or {}, _names(getattr(model, "names", {}))
+    if ckpt.get(checkpoint.KEY) is None:
+        totals = _totals(model.state_dict(), {})
+        return _compose(path, "plain Ultralytics", None, (), totals, names, args, ckpt)
+    weights = weights_of(model, ckpt, path)
+    state = checkpoint.state_of(ckpt, path)
+    trained: Kind = "unfinished checkpoint" if state.resume else "finished checkpoint"
+    return _describe(path, trained if state.tensors else "plain export", weights, names, args, ckpt)
+
+
+def _describe(
+    path: Path, kind: Kind, weights: Weights, names: list[str], args: Mapping[str, Any], facts: Mapping[str, Any]
+) -> Description:
+    sqnr = {row.layer: row.sqnr_db for row in weights.health if math.isfinite(row.sqnr_db)}
+    layers = tuple(
+        LayerInfo(
+            name=name,
+            shape=tuple(layer.codes.shape),
+            bits=layer.bits,
+            levels_used=layer.levels_used(),
+            sqnr_db=sqnr.get(name),
+            size_bytes=layer.size_bytes(),
+        )
+        for name, layer in weights.coded.items()
+    )
+    return _compose(path, kind, weights.config, layers, _totals(weights.others, weights.coded), names, args, facts)
+
+
+def _compose(
+    path: Path,
+    kind: Kind,
+    config: QuantConfig | None,
+    layers: tuple[LayerInfo, ...],
+    totals: Totals,
+    names: list[str],
+    args: Mapping[str, Any],
+    facts: Mapping[str, Any],
+) -> Description:
+    settings = build.with_defaults(args) if config or args else {}
+    metrics = facts.get("train_metrics") or {}
+    with path.open("rb") as file:
+        checksum = hashlib.sha256()
+        for block in iter(lambda: file.read(1 << 20), b""):
+            checksum.update(block)
+    return Description(
+        path=path,
+        kind=kind,
+        twin=config is not None and config.bits == FLOAT_BITS,
+        config=config,
+        layers=layers,
+        totals=totals,
+        size_bytes=path.stat().st_size,
+        sha256=checksum.hexdigest(),
+        names=tuple(names),
+        training=TrainingInfo(
+            host=facts.get("version"),
+            date=facts.get("date"),
+            data=settings.get("data"),
+            epochs=settings.get("epochs"),
+            imgsz=settings.get("imgsz"),
+            metrics={k: float(v) for k, v in metrics.items() if v is not None and math.isfinite(v)},
+        ),
+    )
+
+
+def _totals(others: Mapping[str, Tensor], coded: Mapping[str, Coded]) -> Totals:
+    quantized = sum(layer.codes.numel() for layer in coded.values())
+    floats = sum(t.numel() for t in others.values() if t.is_floating_point())
+    integers = sum(t.numel() * t.element_size() for t in others.values() if not t.is_floating_point())
+    return Totals(
+        values=quantized + floats,
+        quantized=quantized,
+        float32_bytes=FLOAT_BYTES * (quantized + floats) + integers,
+        packed_bytes=sum(layer.size_bytes() for layer in coded.values()) + PACKED_FLOAT_BYTES * floats + integers,
+    )
+
+
+def _names(names: Any) -> list[str]:
+    """Return class names in class order; older files of the host hold a list."""
+    return [str(names[key]) for key in sorted(names)] if isinstance(names, Mapping) else [str(n) for n in names]

@@ -1,0 +1,102 @@
+"""How well each layer's weights use their grid: levels used, signal to quantization noise, codes that flipped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from yolo_qreg.patch import QuantConv2d, quantized_layers
+from yolo_qreg.quant.registry import FLOAT_BITS
+
+
+@dataclass(frozen=True, slots=True)
+class LayerHealth:
+    """One quantized layer at one moment.
+
+    Attributes:
+        layer: Module name.
+        bits: Bit width.
+        weights: Number of weights.
+        levels_used: Distinct codes that occur, of 2**bits.
+        sqnr_db: Signal to quantization noise ratio in dB; see `sqnr_db`.
+        flipped: Share of codes that differ from the last time, 0..1; None where there is no last time.
+    """
+
+    layer: str
+    bits: int
+    weights: int
+    levels_used: int
+    sqnr_db: float
+    flipped: float | None
+
+    @property
+    def levels(self) -> int:
+        """Number of codes the width allows."""
+        return int(2**self.bits)
+
+
+def sqnr_db(weight: Tensor, quantized: Tensor) -> float:
+    """Return 10 log10(|w|^2 / |w - a q|^2) with the a that fits best, in dB.
+
+    The factor a is free because BatchNorm absorbs the scale of a layer's weights, and DoReFa changes it on purpose.
+    """
+    w, q = weight.detach().double().flatten(), quantized.detach().double().flatten()
+    power = w.dot(w)
+    noise = power - w.dot(q) ** 2 / q.dot(q).clamp_min(1e-300)
+    if noise <= 0:
+        return math.inf
+    return 10 * math.log10(float(power / noise)) if power > 0 else 0.0
+
+
+def measure(model: nn.Module, last: Mapping[str, Tensor]) -> tuple[list[LayerHealth], dict[str, Tensor]]:
+    """Measure every quantized layer of `model`.
+
+    Args:
+        model: A model with `QuantConv2d` layers; layers at 32 bits are passed over.
+        last: The codes of the previous call, by layer; empty on the first.
+
+    Returns:
+        One entry per layer, and the codes to pass in next time (uint8, on the CPU).
+    """
+    rows, codes = [], {}
+    for name, layer in quantized_layers(model).items():
+        if layer.quantizer.bits == FLOAT_BITS:
+            continue
+        codes[name] = layer_codes(layer).cpu()
+        changed = (codes[name] != last[name]).float().mean().item() if name in last else None
+        rows.append(
+            LayerHealth(
+                layer=name,
+                bits=layer.quantizer.bits,
+                weights=layer.weight.numel(),
+                levels_used=int(torch.bincount(codes[name].flatten()).count_nonzero()),
+                sqnr_db=sqnr_db(layer.weight, layer.quantized_weight()),
+                flipped=changed,
+            )
+        )
+    return rows, codes
+
+
+def layer_codes(layer: QuantConv2d) -> Tensor:
+    """Return a layer's codes, uint8 of its weight's shape."""
+    with torch.no_grad():
+        return layer.quantizer.codes(layer.weight.detach().float())
+
+
+def summary(rows: list[LayerHealth]) -> str:
+    """Return one line over all layers: levels used, SQNR (weighted mean and worst layer) and flips."""
+    if not rows:
+        return "no quantized layer"
+    weights = sum(r.weights for r in rows)
+    levels = 100 * sum(r.levels_used for r in rows) / sum(r.levels for r in rows)
+    worst = min(rows, key=lambda r: r.sqnr_db)
+    mean = sum(r.sqnr_db * r.weights for r in rows) / weights
+    line = f"levels used {levels:.0f}%, SQNR {mean:.1f} dB (worst {worst.sqnr_db:.1f}, {worst.layer})"
+    flips = [(r.flipped, r.weights) for r in rows if r.flipped is not None]
+    if flips:
+        line += f", codes flipped {100 * sum(f * n for f, n in flips) / sum(n for _, n in flips):.2f}%"
+    return line

@@ -1,0 +1,148 @@
+"""Checkpoints: a plain Ultralytics file whose module is baked, plus one key that holds what quantization needs.
+
+Plain Ultralytics loads these files without this package, because the pickled module has only the host's own classes
+and the extra key holds only tensors, numbers and strings. `strip_optimizer` and `YOLO.save` keep the key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from ultralytics.nn.tasks import load_checkpoint as host_load
+
+from yolo_qreg.config import QuantConfig
+from yolo_qreg.errors import InputError
+from yolo_qreg.files import write_atomic
+from yolo_qreg.health import LayerHealth
+from yolo_qreg.patch import bake, quantize_convs, quantized_layers
+
+KEY = "qreg"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class QuantState:
+    """What a checkpoint carries under `KEY`.
+
+    Attributes:
+        config: How the model was quantized.
+        bits: Bit width of each quantized layer.
+        tensors: Float32 latent weights and quantizer state of those layers, by their names in the state dict.
+        resume: Everything else that continuing the training needs; empty once training has finished.
+        health: One row per layer as measured when the file was written.
+        scales: Float32 scale of each layer below 32 bits, in a plain export, which has no `tensors`; empty otherwise.
+    """
+
+    config: QuantConfig
+    bits: dict[str, int]
+    tensors: dict[str, Tensor]
+    resume: dict[str, Any] = field(default_factory=dict)
+    health: tuple[LayerHealth, ...] = ()
+    scales: dict[str, Tensor] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return tensors, numbers, strings, lists and dicts only, so that a weights-only load accepts it."""
+        rows = [[r.layer, r.bits, r.weights, r.levels_used, r.sqnr_db, r.flipped] for r in self.health]
+        config = self.config.to_dict()
+        held = {"format": FORMAT, "config": config, "bits": self.bits, "tensors": self.tensors, "health": rows}
+        optional = {"resume": self.resume, "scales": self.scales}
+        return held | {key: value for key, value in optional.items() if value}
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> QuantState:
+        """Read what `to_dict` wrote."""
+        return cls(
+            config=QuantConfig.from_dict(found["config"]),
+            bits=dict(found["bits"]),
+            tensors=dict(found["tensors"]),
+            resume=dict(found.get("resume", {})),
+            health=tuple(LayerHealth(*row) for row in found["health"]),
+            scales=dict(found.get("scales", {})),
+        )
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return copies, on the CPU and in float32, of the latent weights and quantizer states of a quantized model."""
+    found = {}
+    for name, layer in quantized_layers(model).items():
+        for key, value in layer.state_dict(prefix=f"{name}.").items():
+            if not key.endswith(".bias"):  # the bias of an output convolution is in the module already
+                found[key] = value.detach().to("cpu", torch.float32, copy=True)
+    return found
+
+
+def state_of(ckpt: Mapping[str, Any], source: str | Path) -> QuantState:
+    """Return the quantization state of a loaded checkpoint.
+
+    Raises:
+        InputError: If there is none, or it was written by a newer release.
+    """
+    found = ckpt.get(KEY)
+    if found is None:
+        raise InputError(f"{source} was not trained by yolo-qreg (it holds no quantization state); train it here first")
+    if found.get("format") != FORMAT:
+        raise InputError(f"{source} has format {found.get('format')}, this release reads {FORMAT}; update yolo-qreg")
+    return QuantState.from_dict(found)
+
+
+def load(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Load a .pt file of Ultralytics or of ours: the plain float32 model, and the checkpoint's dictionary.
+
+    Raises:
+        InputError: If the file is missing or is no checkpoint.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path} is not a file; name a .pt checkpoint, such as RUN/weights/best.pt")
+    try:
+        model, ckpt = host_load(str(path))
+    except Exception as error:  # the host raises half a dozen types for damaged and foreign files
+        raise InputError(
+            f"{path} is not a checkpoint that Ultralytics can load ({type(error).__name__}: {error})"
+        ) from error
+    return model, ckpt
+
+
+def requantize(model: nn.Module, state: QuantState) -> nn.Module:
+    """Turn a plain model back into the quantized one that it was baked from, in place, and return it.
+
+    Raises:
+        InputError: If the file was exported without latent weights.
+    """
+    if not state.tensors:
+        raise InputError("a plain export holds no latent weights to quantize; use the run's own best.pt or last.pt")
+    quantize_convs(model, state.bits, replace(state.config, init=""))  # steps are loaded: the quickest start will do
+    model.load_state_dict(state.tensors, strict=False)
+    return model
+
+
+def check_fresh(model: nn.Module, state: QuantState, source: str | Path) -> None:
+    """Check that `model`, as loaded, is what baking `state` gives, at the precision the file stores.
+
+    Raises:
+        InputError: If they differ: the module was trained or edited after the state was written.
+    """
+    from copy import deepcopy
+
+    again = dict(bake(requantize(deepcopy(model), state)).named_parameters())
+    held = dict(model.named_parameters())
+    for name in state.bits:
+        ours, theirs = again[f"{name}.weight"], held[f"{name}.weight"]
+        if not torch.equal(ours, theirs) and not torch.equal(ours.half().float(), theirs):
+            raise InputError(f"{source}: weights of {name} were changed after quantization; export the original file")
+
+
+def save(path: Path, ckpt: Mapping[str, Any]) -> None:
+    """Write a checkpoint atomically."""
+    write_atomic(path, lambda file: torch.save(dict(ckpt), file))
+
+
+def finish(path: Path) -> None:
+    """Drop what only a resumed training needs from a finished checkpoint; latents, steps and settings stay."""
+    ckpt = torch.load(path, map_location="cpu", weights_only=False)
+    if ckpt.get(KEY, {}).pop("resume", None) is not None:
+        save(path, ckpt)

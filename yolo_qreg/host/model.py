@@ -1,0 +1,100 @@
+"""Which layers of an Ultralytics model are quantized, and at how many bits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from torch import nn
+from ultralytics.nn.modules.conv import Conv
+from ultralytics.nn.modules.head import Detect
+
+from yolo_qreg.config import QuantConfig
+from yolo_qreg.errors import InputError
+from yolo_qreg.patch import quantize_convs
+from yolo_qreg.quant.registry import FLOAT_BITS
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The convolutions of a model, in its order.
+
+    Attributes:
+        bits: Bit width of each convolution that goes through the quantizer; 32 in an FP32 twin.
+        left_float: Names of the convolutions that stay as they are.
+    """
+
+    bits: dict[str, int]
+    left_float: tuple[str, ...]
+
+    def summary(self, config: QuantConfig) -> str:
+        """Return one line: how many layers at which width, and what is left in float."""
+        widths = [f"{list(self.bits.values()).count(b)} at {b} bits" for b in sorted(set(self.bits.values()))]
+        kind = "float twin of" if config.bits == FLOAT_BITS else "quantized with"
+        float_names = ", ".join(self.left_float) or "none"
+        return f"{kind} {config.method}: {', '.join(widths)}; left in float ({len(self.left_float)}): {float_names}"
+
+
+def conv_block_names(model: nn.Module) -> list[str]:
+    """Return the names of the convolutions inside `Conv` blocks (Conv2d + BatchNorm + activation), in model order.
+
+    Raises:
+        InputError: If BatchNorm was already folded into the convolutions.
+    """
+    names = []
+    for name, module in model.named_modules():
+        if isinstance(module, Conv):
+            if not hasattr(module, "bn"):
+                raise InputError(f"block {name!r} has no BatchNorm: the model was fused; start from one that was not")
+            names.append(f"{name}.conv")
+    return names
+
+
+def output_conv_names(model: nn.Module) -> list[str]:
+    """Return the names of the head's bare, biased output convolutions; the fixed convolution of DFL is not one."""
+    return [
+        f"{head_name}.{name}"
+        for head_name, head in model.named_modules()
+        if isinstance(head, Detect)
+        for name, module in head.named_modules()
+        if type(module) is nn.Conv2d and module.bias is not None
+    ]
+
+
+def plan(model: nn.Module, config: QuantConfig) -> Plan:
+    """Decide which convolutions of `model` are quantized at how many bits.
+
+    Raises:
+        InputError: If a skip pattern matches no `Conv` block, or nothing is left to quantize.
+    """
+    blocks = conv_block_names(model)
+    if not blocks:
+        raise InputError(f"{type(model).__name__} has no Conv block to quantize; use a detection model of Ultralytics")
+    for pattern in config.skip:
+        if not any(_matches(name, pattern) for name in blocks):
+            raise InputError(f"skip={pattern!r} matches no Conv block; names look like {blocks[0]!r}")
+    bits = {name: config.bits for name in blocks if not any(_matches(name, p) for p in config.skip)}
+    if config.first_bits is not None and blocks[0] in bits:
+        bits[blocks[0]] = config.first_bits
+    if config.last_bits is not None:
+        bits |= dict.fromkeys(output_conv_names(model), config.last_bits)
+    if config.bits != FLOAT_BITS:
+        bits = {name: width for name, width in bits.items() if width != FLOAT_BITS}
+    if not bits:
+        raise InputError(
+            f"skip={list(config.skip)} leaves nothing to quantize; loosen it (there are {len(blocks)} blocks)"
+        )
+    convs = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    return Plan(bits, tuple(name for name in convs if name not in bits))
+
+
+def quantize_detector(model: nn.Module, config: QuantConfig) -> Plan:
+    """Quantize a freshly built or loaded model in place, and return what was done."""
+    found = plan(model, config)
+    quantize_convs(model, found.bits, config)
+    return found
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Match a glob against a convolution's name or its block's (`model.0.conv` or `model.0`)."""
+    return fnmatchcase(name, pattern) or fnmatchcase(name.removesuffix(".conv"), pattern)

@@ -1,0 +1,278 @@
+"""Quantization-aware training as a trainer of the host: `YOLO("yolov5n.yaml").train(trainer=QATTrainer, ...)`."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn, optim
+from torch.utils.data import DataLoader, Subset
+from ultralytics.data import build_yolo_dataset
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, YAML
+from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
+
+from yolo_qreg import health, health_log
+from yolo_qreg.config import QuantConfig
+from yolo_qreg.errors import InputError
+from yolo_qreg.host import checkpoint
+from yolo_qreg.host.batchnorm import reestimate
+from yolo_qreg.host.model import plan
+from yolo_qreg.patch import bake, quantize_convs, quantized_layers
+
+_ADAM_LIKE = (optim.Adam, optim.AdamW, optim.Adamax, optim.NAdam, optim.RAdam)
+_REFUSED = {
+    "quantize": "the host's own quantization; drop it, `quant` replaces it",
+    "distill_model": "not supported together with weight quantization; train without it",
+}
+
+
+class QATTrainer(DetectionTrainer):
+    """The host's detection trainer with quantized weights.
+
+    It takes one setting more, `quant`: a `QuantConfig` or its dictionary. The setting travels as plain data in
+    `args.yaml`, in checkpoints and to the workers of multi-GPU training. What is validated and saved each epoch is
+    the moving average of the weights, baked: quantized in float32 into plain convolutions.
+
+    Example:
+        >>> from ultralytics import YOLO
+        >>> from yolo_qreg import QATTrainer, QuantConfig
+        >>> YOLO("yolov5n.yaml").train(trainer=QATTrainer, quant=QuantConfig(bits=8), data="VOC.yaml")  # doctest: +SKIP
+    """
+
+    wdir: Path
+    last: Path
+    best: Path
+
+    def __init__(
+        self,
+        cfg: Any = DEFAULT_CFG,
+        overrides: dict[str, Any] | None = None,
+        _callbacks: dict[str, Any] | None = None,
+    ) -> None:
+        overrides = dict(overrides or {})
+        given = overrides.pop("quant", None)
+        self.quant = given if isinstance(given, QuantConfig) else QuantConfig.from_dict(given or {})
+        for key, reason in _REFUSED.items():
+            if overrides.get(key):
+                raise InputError(f"{key}={overrides[key]!r} is {reason}")
+        super().__init__(cfg, overrides, _callbacks)
+        if self.resume:
+            resumed = QuantConfig.from_dict(vars(self.args)["quant"])
+            if given is not None and self.quant != resumed:
+                raise InputError(
+                    f"quant={self.quant.to_dict()} differs from the run to resume; drop it or start a new run"
+                )
+            self.quant = resumed
+        self.args.quant = self.quant.to_dict()
+        self.health_csv = self.save_dir / "quantization.csv"
+        if RANK in {-1, 0}:
+            YAML.save(self.save_dir / "args.yaml", vars(self.args))
+            if not self.resume:
+                self.health_csv.unlink(missing_ok=True)
+        self._snapshot: tuple[int, nn.Module] | None = None
+        self._codes: dict[str, Tensor] = {}
+        self._recovering = False
+
+    # ------------------------------------------------------------------------------------------------ set-up
+
+    def check_resume(self, overrides: dict[str, Any]) -> None:
+        """Find the checkpoint to resume, which has to be one of ours."""
+        super().check_resume(overrides)
+        if self.resume and "quant" not in vars(self.args):
+            raise InputError(f"resume={self.args.resume} was not trained by yolo-qreg; resume it with Ultralytics")
+
+    def setup_model(self) -> dict[str, Any] | None:
+        """Let the host build or load the model, then quantize it; this runs in every worker of a multi-GPU run."""
+        ckpt: dict[str, Any] | None = super().setup_model()
+        found = plan(self.model, self.quant)
+        if self.resume and ckpt is not None:  # the optimizer's groups depend on the first steps: restore them here
+            checkpoint.requantize(self.model, checkpoint.state_of(ckpt, self.args.model))
+        else:
+            quantize_convs(self.model, found.bits, self.quant)
+        if RANK in {-1, 0}:
+            LOGGER.info(f"yolo-qreg: {found.summary(self.quant)}")
+        return ckpt
+
+    def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> optim.Optimizer:
+        """Build the host's optimizer, then move the learned steps to groups of their own, without weight decay."""
+        optimizer: optim.Optimizer = super().build_optimizer(model, *args, **kwargs)
+        by_factor: dict[float, list[nn.Parameter]] = {}
+        adam_like = isinstance(optimizer, _ADAM_LIKE)
+        for layer in quantized_layers(unwrap_model(model)).values():
+            factor = layer.quantizer.step_lr_factor() if adam_like else 1.0
+            if layer.quantizer.steps():
+                by_factor.setdefault(factor, []).extend(layer.quantizer.steps())
+        if not by_factor:
+            return optimizer
+        moved = {id(p) for steps in by_factor.values() for p in steps}
+        for group in optimizer.param_groups:
+            group["params"] = [p for p in group["params"] if id(p) not in moved]
+        # biases have no decay and are never orthogonalised; the host may give parts of the head a higher rate
+        biases = [g for g in optimizer.param_groups if g.get("param_group") == "bias"]
+        base = {k: v for k, v in min(biases, key=lambda g: g["lr"]).items() if k != "params"}
+        for factor, steps in by_factor.items():
+            own = {"params": steps, "lr": base["lr"] * factor, "weight_decay": 0.0, "param_group": "step"}
+            optimizer.add_param_group(base | own)
+        return optimizer
+
+    def get_validator(self) -> Any:
+        """Make the host's validator, which rejects settings that it does not know."""
+        quant = self.args.__dict__.pop("quant")
+        try:
+            return super().get_validator()
+        finally:
+            self.args.quant = quant
+
+    # ------------------------------------------------------------------------------------------------ epochs
+
+    def _model_train(self) -> None:
+        """Enter training mode at the start of an epoch, with random draws that depend on seed and epoch alone.
+
+        Together with the state in the checkpoint this makes a resumed run repeat the uninterrupted one, wherever the
+        data are loaded in-process. Worker processes draw on across epochs; there only the order restarts.
+        """
+        super()._model_train()
+        words = np.random.SeedSequence((self.args.seed, self.epoch, RANK + 1, self.nan_recovery_attempts))
+        seed = int(words.generate_state(1, np.uint32)[0])
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002  # the host's augmentations draw from the global generator
+        torch.manual_seed(seed)
+        loader = self.train_loader
+        if loader.num_workers == 0:
+            loader.reset()
+        if loader.iterator is None:
+            loader.generator.manual_seed(seed)
+
+    def validate(self) -> Any:
+        """Validate the baked moving average instead of the latent one."""
+        with self._baked_ema():
+            return super().validate()
+
+    def save_metrics(self, metrics: dict[str, Any]) -> None:
+        """Write the host's metrics and this epoch's quantization health."""
+        super().save_metrics(metrics)
+        rows, self._codes = health.measure(unwrap_model(self.model), self._codes)
+        if rows:
+            health_log.append(self.health_csv, self.epoch + 1, rows)
+            if self.args.plots:
+                health_log.draw(self.health_csv, self.health_csv.with_suffix(".png"))
+        LOGGER.info(f"yolo-qreg: {self.quant.label}: {health.summary(rows)}")
+
+    def save_model(self) -> bool:
+        """Let the host compose its checkpoint of the baked model, add our key and write the files atomically."""
+        latent, live = self.ema.ema, unwrap_model(self.model)
+        places = self.wdir, self.last, self.best
+        with self._baked_ema(), tempfile.TemporaryDirectory(prefix=".saving-", dir=self.save_dir) as folder:
+            staged = Path(folder)
+            self.wdir, self.last, self.best = staged, staged / "last.pt", staged / "best.pt"
+            try:
+                super().save_model()
+            finally:
+                self.wdir, self.last, self.best = places
+            names = [f.name for f in staged.iterdir()]
+            ckpt = torch.load(staged / "last.pt", map_location="cpu", weights_only=False)
+        rows, _ = health.measure(latent, {})
+        resume = {
+            "model": {k: v.detach().cpu() for k, v in live.state_dict().items()},
+            "ema": {k: v.detach().cpu() for k, v in latent.state_dict().items()},
+            "mosaic": list(getattr(self.train_loader.dataset, "buffer", ())),
+        }
+        widths = {name: layer.quantizer.bits for name, layer in quantized_layers(latent).items()}
+        state = checkpoint.QuantState(self.quant, widths, checkpoint.tensors_of(latent), resume, tuple(rows))
+        ckpt[checkpoint.KEY] = state.to_dict()
+        ckpt["optimizer"] = self.optimizer.state_dict()  # the host rounds momenta to half precision
+        for name in sorted(names, reverse=True):  # last.pt is what a killed run resumes from: write it first
+            checkpoint.save(self.wdir / name, ckpt)
+        return True
+
+    def final_eval(self) -> None:
+        """Strip and validate as the host does, then drop from the files what only resuming needs."""
+        super().final_eval()
+        if RANK in {-1, 0}:
+            for path in (self.last, self.best):
+                if path.exists():
+                    checkpoint.finish(path)
+
+    @contextmanager
+    def _baked_ema(self) -> Iterator[None]:
+        """Show the host a baked copy of the moving average, made once an epoch, in place of the latent one."""
+        ema = self.ema
+        latent = ema.ema
+        if self._snapshot is None or self._snapshot[0] != self.epoch:
+            self._mend_ema(latent)
+            baked = bake(deepcopy(latent))
+            if self.quant.bn_images and RANK in {-1, 0}:
+                reestimate(baked, self._bn_batches())
+            self._snapshot = self.epoch, baked
+        ema.ema = self._snapshot[1]
+        try:
+            yield
+        finally:
+            ema.ema = latent
+
+    def _mend_ema(self, latent: nn.Module) -> None:
+        """Replace non-finite tensors of the moving average by live ones, as the host does, but before baking."""
+        live = unwrap_model(self.model).state_dict()
+        for key, value in latent.state_dict().items():
+            if not torch.isfinite(value).all() and torch.isfinite(live[key]).all():
+                value.copy_(live[key])
+
+    def _bn_batches(self) -> Iterator[Tensor]:
+        """Yield evenly spaced training images as validation would see them: letterboxed, not augmented."""
+        dataset = build_yolo_dataset(
+            self.args, self.data["train"], self.batch_size, self.data, mode="val", stride=self.stride, fraction=1.0
+        )
+        count = min(self.quant.bn_images or 0, len(dataset))
+        picks = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
+        loader = DataLoader(
+            Subset(dataset, picks), batch_size=min(32, len(picks)), collate_fn=dataset.collate_fn, drop_last=True
+        )
+        for batch in loader:
+            yield batch["img"].to(self.device).float() / 255
+
+    # ------------------------------------------------------------------------------------------------ resume
+
+    def resume_training(self, ckpt: dict[str, Any] | None) -> None:
+        """Continue from a checkpoint of ours; rows that an interrupted epoch left in the CSV files are dropped."""
+        super().resume_training(ckpt)
+        if self.resume and RANK in {-1, 0}:
+            health_log.keep_epochs(self.csv, self.start_epoch)
+            health_log.keep_epochs(self.health_csv, self.start_epoch)
+            _, self._codes = health.measure(unwrap_model(self.model), {})
+
+    def _handle_nan_recovery(self, epoch: int) -> bool:
+        """Recover as the host does; `_load_checkpoint_state` then starts from the moving average."""
+        self._recovering = True
+        try:
+            recovered: bool = super()._handle_nan_recovery(epoch)
+        finally:
+            self._recovering = False
+        if recovered:
+            self._snapshot = None
+        return recovered
+
+    def _load_checkpoint_state(self, ckpt: dict[str, Any]) -> None:
+        """Restore optimizer and stopper through the host, then weights and steps, live and averaged, from our key.
+
+        A resumed run continues from the live weights. A run that diverged restarts from the averaged ones, as in the
+        host, because the live ones lead back to where it diverged.
+        """
+        state = checkpoint.state_of(ckpt, self.args.model)
+        held: Mapping[str, Any] = state.resume
+        super()._load_checkpoint_state({**ckpt, "ema": None})
+        model = unwrap_model(self.model)
+        model.load_state_dict(held["ema" if self._recovering else "model"])
+        self.ema = ModelEMA(self.model)
+        self.ema.ema.load_state_dict(held["ema"])
+        self.ema.updates = ckpt["updates"]
+        dataset = self.train_loader.dataset
+        for index in held["mosaic"] if getattr(dataset, "buffer", None) == [] else ():
+            dataset.load_image(index)

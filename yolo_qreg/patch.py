@@ -1,0 +1,128 @@
+"""The model swap: convolutions whose weights are quantized on the way in, and the way back to plain ones.
+
+Letters: O output channels, I input channels, K kernel side. Works on any `nn.Module`; which layers of a detector to
+take is `yolo_qreg.host.model`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from yolo_qreg.config import QuantConfig
+from yolo_qreg.errors import InputError
+from yolo_qreg.quant.base import FloatQuantizer, WeightQuantizer
+from yolo_qreg.quant.registry import FLOAT_BITS, quantizer_class
+
+M = TypeVar("M", bound=nn.Module)
+C = TypeVar("C", bound=nn.Conv2d)
+
+
+class QuantConv2d(nn.Conv2d):
+    """A convolution that runs on the quantized image of its weight.
+
+    `weight` stays the latent float32 parameter under its old name, so pretrained weights, the moving average and
+    `deepcopy` work as before; the quantizer's state is stored beside it under `quantizer.`.
+    """
+
+    quantizer: WeightQuantizer
+
+    @classmethod
+    def from_conv(cls, conv: nn.Conv2d, quantizer: WeightQuantizer) -> QuantConv2d:
+        """Take over the parameters (the same objects) and geometry of a plain convolution."""
+        new = _same_geometry(cls, conv)
+        new.weight = conv.weight
+        new.quantizer = quantizer
+        return new
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve [N, I, H, W] with the quantized weight; the quantizer computes in float32 also under AMP."""
+        y: Tensor = self._conv_forward(x, self.quantized_weight(), self.bias)
+        return y
+
+    def quantized_weight(self) -> Tensor:
+        """Return the quantized weight, float32 [O, I, K, K]."""
+        with torch.autocast(self.weight.device.type, enabled=False):
+            quantized: Tensor = self.quantizer(self.weight.float())
+        return quantized
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Let a plain convolution's weights load: quantizer state that they lack keeps its value."""
+        for key, value in self.quantizer.state_dict(prefix=f"{prefix}quantizer.").items():
+            state_dict.setdefault(key, value)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def quantize_convs(model: nn.Module, bits: Mapping[str, int], config: QuantConfig) -> None:
+    """Replace convolutions by quantizing ones, in place.
+
+    Args:
+        model: Any module.
+        bits: Bit width per module name, as `host.model.plan` gives them; every name must be a plain `nn.Conv2d`.
+        config: The method and its options.
+
+    Raises:
+        InputError: If `bits` is empty, or a name is missing or not a plain convolution. The model is unchanged then.
+    """
+    if not bits:
+        raise InputError("no convolution to quantize: loosen skip, or use a model with Conv blocks")
+    modules = dict(model.named_modules())
+    for name in bits:
+        if type(modules.get(name)) is not nn.Conv2d:
+            kind = type(modules[name]).__name__ if name in modules else "missing"
+            raise InputError(f"layer {name!r} is {kind}, not a plain Conv2d; quantize an unmodified model")
+    made = {}
+    for name, width in bits.items():
+        conv = modules[name]
+        kind_of = FloatQuantizer if width == FLOAT_BITS else quantizer_class(config.method)
+        weight = conv.weight.detach().float()
+        quantizer = kind_of.for_weight(weight, width, per_channel=config.per_channel, init=config.init)
+        made[name] = QuantConv2d.from_conv(conv, quantizer)
+    for name, conv in made.items():
+        _replace(model, name, conv)
+
+
+def bake(model: M) -> M:
+    """Replace every quantizing convolution by a plain one holding the quantized weight, in place; return the model.
+
+    Bake before anything that fuses BatchNorm, saves or exports: folding BatchNorm into latent weights and
+    quantizing afterwards is another function.
+    """
+    for name, layer in quantized_layers(model).items():
+        with torch.no_grad():
+            weight = layer.quantized_weight().to(layer.weight.dtype).clone()
+        conv = _same_geometry(nn.Conv2d, layer)
+        conv.weight = nn.Parameter(weight, requires_grad=layer.weight.requires_grad)
+        _replace(model, name, conv)
+    return model
+
+
+def quantized_layers(model: nn.Module) -> dict[str, QuantConv2d]:
+    """Return the quantizing convolutions of a model by name, in the order of its modules."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, QuantConv2d)}
+
+
+def _same_geometry(kind: type[C], conv: nn.Conv2d) -> C:
+    """Make a convolution like `conv`, with its bias and mode; its weight is left for the caller to set."""
+    new = kind(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,  # type: ignore[arg-type]  # torch types it as any tuple
+        conv.stride,  # type: ignore[arg-type]
+        conv.padding,  # type: ignore[arg-type]
+        conv.dilation,  # type: ignore[arg-type]
+        conv.groups,
+        bias=conv.bias is not None,
+        padding_mode=conv.padding_mode,
+        device="meta",
+    )
+    new.bias = conv.bias
+    return new.train(conv.training)
+
+
+def _replace(model: nn.Module, name: str, new: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, new)

@@ -1,0 +1,87 @@
+"""What a weight quantizer is.
+
+Letters: O output channels, I input channels, K kernel side. A weight is float32 [O, I, K, K]; codes have its shape.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+
+class WeightQuantizer(nn.Module, ABC):
+    """Maps a float weight onto at most 2**bits values, and names each value by an unsigned integer code.
+
+    `forward` is what training sees: exact values, straight-through gradients. `codes`, `scale` and `values` take the
+    same result apart for storage: `values(codes(w), scale(w), bits)` equals `forward(w)` bit for bit.
+    """
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        self.bits = bits
+
+    @classmethod
+    @abstractmethod
+    def for_weight(cls, weight: Tensor, bits: int, *, per_channel: bool, init: str) -> WeightQuantizer:
+        """Make a quantizer for `weight`; learned state has its final shape from here on."""
+
+    @abstractmethod
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the quantized weight, float32 and of the same shape; differentiable (straight-through)."""
+
+    @abstractmethod
+    def codes(self, weight: Tensor) -> Tensor:
+        """Return codes in 0 .. 2**bits - 1 as uint8, of the weight's shape."""
+
+    @abstractmethod
+    def scale(self, weight: Tensor) -> Tensor:
+        """Return the float32 factor that `values` needs beside the codes, shape [] or [O]."""
+
+    @staticmethod
+    @abstractmethod
+    def values(codes: Tensor, scale: Tensor, bits: int) -> Tensor:
+        """Return the float32 weight that codes and scale stand for."""
+
+    def steps(self) -> list[nn.Parameter]:
+        """Return the learned scales, which the optimizer keeps apart from the weights; none by default."""
+        return []
+
+    def step_lr_factor(self) -> float:
+        """Return the learning rate of `steps` under an Adam-like optimizer, as a factor of the weights' rate."""
+        return 1.0
+
+    def extra_repr(self) -> str:
+        """Show the bit width where a module is printed."""
+        return f"bits={self.bits}"
+
+
+class FloatQuantizer(WeightQuantizer):
+    """The identity: the FP32 twin runs through the same layers, optimizer groups and checkpoints as the others."""
+
+    @classmethod
+    def for_weight(cls, weight: Tensor, bits: int, *, per_channel: bool, init: str) -> FloatQuantizer:
+        """Make the identity; nothing depends on the weight."""
+        return cls(bits)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the weight itself."""
+        return weight
+
+    def codes(self, weight: Tensor) -> Tensor:
+        """Raise `TypeError`: a float weight has no codes."""
+        raise TypeError("a float weight has no codes")
+
+    def scale(self, weight: Tensor) -> Tensor:
+        """Raise `TypeError`: a float weight has no scale."""
+        raise TypeError("a float weight has no scale")
+
+    @staticmethod
+    def values(codes: Tensor, scale: Tensor, bits: int) -> Tensor:
+        """Raise `TypeError`: a float weight has no codes."""
+        raise TypeError("a float weight has no codes")
+
+
+def per_output_channel(scale: Tensor, weight: Tensor) -> Tensor:
+    """View a scale of shape [] or [O] so that it broadcasts over a weight [O, ...]."""
+    return scale.view(-1, *[1] * (weight.ndim - 1)) if scale.ndim else scale

@@ -1,0 +1,116 @@
+"""DoReFa weight quantization: Zhou et al. 2016, "DoReFa-Net" (arXiv:1606.06160), section 2.3, equations 9 and 10.
+
+Letters: O output channels, I input channels, K kernel side. Weights are float32 [O, I, K, K].
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from yolo_qreg.quant.base import WeightQuantizer
+
+
+def dorefa_codes(weight: Tensor, bits: int) -> Tensor:
+    """Return the codes round(n q), floats in 0 .. n, n = 2**bits - 1, of the weight's shape.
+
+    q = t / (2 max|t|) + 1/2 with t = tanh(w), the maximum taken over the layer. All-zero weights lie in the middle.
+    """
+    t = torch.tanh(weight)
+    return _round_position(t, _peak(t), bits)
+
+
+def dorefa_values(codes: Tensor, bits: int) -> Tensor:
+    """Return 2 code / n - 1 as the odd integer 2 code - n over n, which is the nearest float to the exact value."""
+    n: int = 2**bits - 1
+    return (2 * codes - n).div_(n)
+
+
+def dorefa(weight: Tensor, bits: int) -> Tensor:
+    """Return the values of the codes, 2 round(n q) / n - 1, with a gradient that is straight-through at the rounding.
+
+    There the value is t / max|t|, so the gradient flows through tanh and through the maximum (shared evenly among
+    weights that attain it).
+    """
+    quantized: Tensor = _DoReFa.apply(weight, bits)
+    return quantized
+
+
+def _peak(t: Tensor) -> Tensor:
+    low, high = t.aminmax()
+    return torch.maximum(high, -low).clamp_min(torch.finfo(t.dtype).tiny)
+
+
+def _round_position(t: Tensor, peak: Tensor, bits: int) -> Tensor:
+    return t.div(2 * peak).add_(0.5).mul_(2**bits - 1).round_()
+
+
+class _DoReFa(torch.autograd.Function):
+    """Written out because composed operations take twice the time: this runs once a layer and step."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, bits: int) -> Tensor:
+        t = torch.tanh(weight)
+        peak = _peak(t)
+        ctx.save_for_backward(t, peak)
+        return dorefa_values(_round_position(t, peak, bits), bits)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        t, peak = ctx.saved_tensors
+        peak_grad = -(grad * t).sum() / peak**2
+        at_peak = (t == peak).float() - (t == -peak).float()  # the sign of t where |t| is the maximum
+        t_grad = (grad / peak).addcmul_(at_peak, peak_grad / at_peak.abs().sum().clamp_min(1))
+        return torch.ops.aten.tanh_backward(t_grad, t), None
+
+
+class _Binarize(torch.autograd.Function):
+    """sign(w) mean|w| with sign(0) = +1; the gradient passes unchanged (equation 7 of the paper)."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor) -> Tensor:
+        scale = weight.abs().mean()
+        return torch.where(weight >= 0, scale, -scale)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad
+
+
+class DoReFaQuantizer(WeightQuantizer):
+    """DoReFa weights at 1 to 8 bits; it has no learned state.
+
+    From 2 bits on, values lie in [-1, 1], zero is not among them, and the gradient flows through tanh and through
+    the maximum (straight-through at the rounding alone). At 1 bit the two values are plus and minus mean|w|.
+    """
+
+    @classmethod
+    def for_weight(cls, weight: Tensor, bits: int, *, per_channel: bool, init: str) -> DoReFaQuantizer:
+        """Make a quantizer; nothing depends on the weight."""
+        return cls(bits)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the quantized weight."""
+        if self.bits == 1:
+            binary: Tensor = _Binarize.apply(weight)
+            return binary
+        return dorefa(weight, self.bits)
+
+    def codes(self, weight: Tensor) -> Tensor:
+        """Return codes 0 .. 2**bits - 1 as uint8."""
+        if self.bits == 1:
+            return (weight >= 0).to(torch.uint8)
+        return dorefa_codes(weight, self.bits).to(torch.uint8)
+
+    def scale(self, weight: Tensor) -> Tensor:
+        """Return mean|w| at 1 bit and 1 otherwise, shape []."""
+        return weight.abs().mean() if self.bits == 1 else weight.new_ones(())
+
+    @staticmethod
+    def values(codes: Tensor, scale: Tensor, bits: int) -> Tensor:
+        """Return the float32 weight that the codes stand for."""
+        if bits == 1:
+            return torch.where(codes > 0, scale, -scale)
+        return dorefa_values(codes.to(torch.float32), bits)

@@ -1,0 +1,149 @@
+"""Learned step size quantization: Esser et al. 2020, "Learned Step Size Quantization" (arXiv:1902.08153).
+
+Letters: O output channels, I input channels, K kernel side. Weights are float32 [O, I, K, K]; a step is [] or [O].
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from yolo_qreg.quant.base import WeightQuantizer, per_output_channel
+
+SMALLEST_STEP = 1e-8
+"""A step that the optimizer drives below this is used as this. Its gradient still passes, so it can come back."""
+
+
+def clip_range(bits: int) -> tuple[int, int]:
+    """Return Qn and Qp of signed data: codes run from -Qn to Qp (section 2)."""
+    return 2 ** (bits - 1), 2 ** (bits - 1) - 1
+
+
+class _LSQ(torch.autograd.Function):
+    """Equations 1 and 2 forward; equations 3 and 5 backward, with the gradient scale of section 2.2."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, step: Tensor, bits: int) -> Tensor:
+        qn, qp = clip_range(bits)
+        wide = per_output_channel(step.clamp_min(SMALLEST_STEP), weight)
+        ratio = weight / wide
+        ctx.save_for_backward(ratio)
+        ctx.range = qn, qp
+        ctx.per_channel = step.ndim == 1
+        return wide * ratio.clamp(-qn, qp).round_().add_(0.0)  # adding 0 turns -0 into 0, the value of its code
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        (ratio,) = ctx.saved_tensors
+        qn, qp = ctx.range
+        inside = (ratio > -qn) & (ratio < qp)
+        clipped = ratio.clamp(-qn, qp)
+        slope = grad * torch.where(inside, clipped.round() - clipped, clipped)
+        sharing = ratio[0].numel() if ctx.per_channel else ratio.numel()
+        step_grad = slope.flatten(1).sum(1) if ctx.per_channel else slope.sum()
+        return grad * inside, step_grad / math.sqrt(sharing * qp), None
+
+
+def lsq(weight: Tensor, step: Tensor, bits: int) -> Tensor:
+    """Return step * round(clip(weight / step, -Qn, Qp)).
+
+    The gradient of the weight is passed inside the clipping range and 0 outside. That of the step is
+    round(w/s) - w/s inside, -Qn or Qp outside, times 1 / sqrt(N Qp), N the number of weights that share the step.
+    """
+    quantized: Tensor = _LSQ.apply(weight, step, bits)
+    return quantized
+
+
+def paper_step(weight: Tensor, bits: int, *, per_channel: bool) -> Tensor:
+    """Return 2 mean|w| / sqrt(Qp), the initialisation of section 2.1; shape [] or [O]."""
+    size = weight.abs().flatten(1).mean(1) if per_channel else weight.abs().mean()
+    return (2 * size / math.sqrt(clip_range(bits)[1])).clamp_min(SMALLEST_STEP)
+
+
+def mse_step(weight: Tensor, bits: int, *, per_channel: bool) -> Tensor:
+    """Return the step of least squared quantization error among fractions of max|w| / Qp; shape [] or [O].
+
+    Fractions are tried in steps of 1/40, then of 1/400 around the best; the largest, 1, clips nothing.
+    """
+    qn, qp = clip_range(bits)
+    rows = weight.flatten(1) if per_channel else weight.flatten()[None]
+    peak = (rows.abs().amax(1) / qp).clamp_min(SMALLEST_STEP)
+
+    def error(fraction: Tensor) -> Tensor:
+        step = (peak * fraction).clamp_min(SMALLEST_STEP)[:, None]
+        return (step * (rows / step).clamp(-qn, qp).round() - rows).square().sum(1)
+
+    best = torch.ones_like(peak)
+    for width, offsets in ((1 / 40, range(-39, 0)), (1 / 400, range(-9, 10))):
+        centre = best.clone()
+        least = error(best)
+        for offset in offsets:
+            fraction = (centre + offset * width).clamp(1 / 400, 1)
+            wrong = error(fraction)
+            best = torch.where(wrong < least, fraction, best)
+            least = torch.minimum(wrong, least)
+    step = (peak * best).clamp_min(SMALLEST_STEP)
+    return step if per_channel else step[0]
+
+
+class LSQQuantizer(WeightQuantizer):
+    """LSQ weights at 2 to 8 bits, with one learned step per layer or per output channel.
+
+    Attributes:
+        step: The learned step, float32 [] or [O]; used as at least `SMALLEST_STEP`.
+        first_step: Its first value, kept so that a resumed run makes the same optimizer groups.
+    """
+
+    def __init__(self, bits: int, step: Tensor) -> None:
+        super().__init__(bits)
+        self.step = nn.Parameter(step)
+        self.first_step: Tensor
+        self.register_buffer("first_step", step.clone())
+
+    @classmethod
+    def for_weight(cls, weight: Tensor, bits: int, *, per_channel: bool, init: str) -> LSQQuantizer:
+        """Make a quantizer whose step fits `weight`; `init` is "paper" or "mse"."""
+        first_step = {"paper": paper_step, "mse": mse_step}[init]
+        return cls(bits, first_step(weight.detach().float(), bits, per_channel=per_channel).clone())
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the quantized weight."""
+        return lsq(weight, self.step, self.bits)
+
+    def codes(self, weight: Tensor) -> Tensor:
+        """Return round(clip(w / s)) + Qn, which is 0 .. 2**bits - 1, as uint8."""
+        qn, qp = clip_range(self.bits)
+        wide = per_output_channel(self.scale(weight), weight)
+        return ((weight / wide).clamp(-qn, qp).round() + qn).to(torch.uint8)
+
+    def scale(self, weight: Tensor) -> Tensor:
+        """Return the step in use, shape [] or [O]."""
+        return self.step.detach().clamp_min(SMALLEST_STEP)
+
+    @staticmethod
+    def values(codes: Tensor, scale: Tensor, bits: int) -> Tensor:
+        """Return (code - Qn) * step."""
+        qn, _ = clip_range(bits)
+        return per_output_channel(scale, codes) * (codes.to(torch.float32) - qn)
+
+    def steps(self) -> list[nn.Parameter]:
+        """Return the learned step."""
+        return [self.step]
+
+    def step_lr_factor(self) -> float:
+        """Return ten times the first step (the mean of several) as a power of four, at most 1.
+
+        The gradient scale of section 2.2 makes steps and weights move in proportion to their sizes under SGD. Adam
+        moves everything by the learning rate, which for a step of 0.001 would be its own size. With this factor one
+        update moves a step by about ten times the learning rate, relatively: 1% at 0.001. Powers of four keep the
+        number of optimizer groups small.
+        """
+        relative = 10 * float(self.first_step.mean())
+        return float(min(1.0, 4.0 ** round(math.log(max(relative, SMALLEST_STEP), 4))))
+
+    def extra_repr(self) -> str:
+        """Show bit width and step shape where a module is printed."""
+        return f"bits={self.bits}, step={list(self.step.shape)}"
