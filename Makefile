@@ -23,7 +23,7 @@ demo: install
 	$(BIN)/yolo-qreg demo --out $(DEMO)
 
 test: install
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 
+collect_ignore_glob = ["*conftest.py"]  # no doctests here, and as test modules their equal names would clash
+
 _SETTINGS = tempfile.TemporaryDirectory(prefix="qreg-settings-")  # removed when the process ends
 
 # read when the host, albumentations and torch are imported; subprocesses of a test inherit them

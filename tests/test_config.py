@@ -76,6 +76,14 @@ def test_every_width_of_a_method_is_accepted(method: str) -> None:
         assert config.init == (METHODS[method].inits or ("",))[0]
 
 
+@pytest.mark.parametrize(("bits", "images"), [(1, 256), (4, 256), (5, 0), (8, 0), (32, 0)])
+def test_statistics_are_estimated_anew_at_few_bits(bits: int, images: int) -> None:
+    """Unless told otherwise, BatchNorm is re-estimated at 4 bits and below; 0 turns it off there."""
+    assert QuantConfig(bits=bits).bn_images == images
+    assert QuantConfig(bits=bits, bn_images=0).bn_images == 0
+    assert QuantConfig(bits=bits, bn_images=7).bn_images == 7
+
+
 def test_the_default_is_the_paper() -> None:
     """Without arguments: DoReFa at 8 bits on every block."""
     assert QuantConfig().to_dict() == {

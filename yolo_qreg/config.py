@@ -33,7 +33,7 @@ class QuantConfig:
             that keeps the scale of the weights (lsq), because no BatchNorm follows them.
         bn_images: Training images on which BatchNorm statistics are estimated anew for the quantized EMA weights
             before each validation and save; 0 keeps the statistics of training. None, the default, is 256 at 4 bits
-            and below, where it measurably helps, and 0 above.
+            and below, where it measurably helps, and 0 above. Numbers above 32 count in full batches of 32.
 
     Raises:
         InputError: If a value is out of range or the method does not honour it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -42,7 +41,7 @@ def v5n() -> Any:
 
 
 @pytest.fixture(scope="module", params=[(name, config) for name in BLOCKS for config in CONFIGS], ids="-".join)
-def quantized(request: pytest.FixtureRequest) -> Iterator[Any]:
+def quantized(request: pytest.FixtureRequest) -> Any:
     """Each detector, quantized, with BatchNorm statistics of its own activations. No test may change it."""
     name, config = request.param
     model = build(name)
@@ -59,7 +58,7 @@ def quantized(request: pytest.FixtureRequest) -> Iterator[Any]:
             model.train()(torch.rand(4, 3, 64, 64))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-    yield model
+    return model
 
 
 def raw(model: Any, images: Tensor) -> dict[str, Tensor]:
@@ -200,7 +199,7 @@ def test_a_fused_model_is_an_error(v5n: Any) -> None:
 
 def test_a_model_without_blocks_is_an_error() -> None:
     """A module that is no detector of the host is refused."""
-    with pytest.raises(InputError, match="^Sequential has no Conv block to quantize; use a detection model"):
+    with pytest.raises(InputError, match=r"^Sequential has no Conv block to quantize; use a detection model"):
         plan(nn.Sequential(nn.Conv2d(3, 3, 1)), QuantConfig())
 
 

@@ -73,7 +73,7 @@ def test_eight_bit_values_are_odd_integers_over_255() -> None:
 
 
 def test_the_largest_weight_takes_the_last_level() -> None:
-    """The weight of largest magnitude maps to plus or minus 1, whatever the scale; symmetric weights to mirror images."""
+    """The weight of largest magnitude maps to plus or minus 1, whatever the scale, and mirrored weights mirror."""
     weight = torch.tensor([-0.02, -0.01, 0.01, 0.02]).view(4, 1, 1, 1)
     assert dorefa(weight, 2).flatten().tolist() == pytest.approx([-1, -1 / 3, 1 / 3, 1])
 
@@ -107,7 +107,7 @@ def test_gradient_is_that_of_the_unrounded_function(sign: float) -> None:
 
 
 def test_equal_maxima_share_the_gradient() -> None:
-    """k weights that attain the maximum each get 1/k of the gradient through it."""
+    """Where k weights attain the maximum, each gets 1/k of the gradient through it."""
     weight = torch.tensor([0.8, -0.8, 0.8, 0.1]).view(4, 1, 1, 1)
     grad = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(4, 1, 1, 1)
     t, g = np.tanh(weight.double().numpy()), grad.double().numpy()

@@ -67,9 +67,10 @@ def main(args: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno is None:
             raise
-        return _fail(f"{error.strerror}: {error.filename or 'no file named'}; free space or choose another place")
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+        place = f" ({error.filename})" if error.filename else ""
+        return _fail(f"{error.strerror}{place}; free space or choose another place, then repeat or resume")
+    except (KeyboardInterrupt, click.Abort) as stop:  # click turns Ctrl-C into its Abort
+        click.echo(str(stop.__cause__ or stop) or "interrupted", err=True)
         return 130
     return status if isinstance(status, int) else 0
 

@@ -49,13 +49,13 @@ def command(settings: tuple[str, ...], resume: Path | None, **options: Any) -> N
             raise InputError(f"--resume takes these from the run: {names}; drop them, or start a new run")
         from yolo_qreg.host.run import resume as resume_run
 
-        folder = _interruptible(lambda: resume_run(resume, passed))
+        folder = resume_run(resume, passed)
     else:
         data, model, seed = options.pop("data"), options.pop("model"), options.pop("seed")
         config = TrainConfig(quant=QuantConfig(**options), data=data, model=model, seed=seed, settings=passed)
         from yolo_qreg.host.run import train
 
-        folder = _interruptible(lambda: train(config))
+        folder = train(config)
     click.echo(f"\nResults: {folder}\nWeights: {folder / 'weights' / 'best.pt'} (loads in plain Ultralytics)")
 
 
@@ -71,14 +71,3 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return key, ast.literal_eval(value)
     except (SyntaxError, ValueError):
         return key, value
-
-
-def _interruptible(run: Any) -> Path:
-    from yolo_qreg.host.run import Interrupted
-
-    try:
-        folder: Path = run()
-    except Interrupted as stop:
-        click.echo(f"\n{stop}", err=True)
-        raise KeyboardInterrupt from stop
-    return folder

@@ -101,8 +101,9 @@ def load(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     try:
         model, ckpt = host_load(str(path))
     except Exception as error:  # the host raises half a dozen types for damaged and foreign files
+        reason, _, _ = str(error).partition("\n")  # further lines recommend other weights
         raise InputError(
-            f"{path} is not a checkpoint that Ultralytics can load ({type(error).__name__}: {error})"
+            f"{path} is not a checkpoint that Ultralytics can load ({type(error).__name__}: {reason})"
         ) from error
     return model, ckpt
 

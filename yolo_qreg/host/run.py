@@ -87,6 +87,9 @@ def _run(overrides: dict[str, Any]) -> Path:
     try:
         with _input_errors(FileNotFoundError, ConnectionError):
             trainer.train()
+    except InputError:
+        trainer.discard_empty_run()
+        raise
     except KeyboardInterrupt as stop:
         raise Interrupted(_how_to_go_on(trainer)) from stop
     return Path(trainer.save_dir)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from yolo_qreg.host.model import plan
 from yolo_qreg.patch import bake, quantize_convs, quantized_layers
 
 _ADAM_LIKE = (optim.Adam, optim.AdamW, optim.Adamax, optim.NAdam, optim.RAdam)
+_STAGING = ".saving-"
 _REFUSED = {
     "quantize": "the host's own quantization; drop it, `quant` replaces it",
     "distill_model": "not supported together with weight quantization; train without it",
@@ -63,7 +65,11 @@ class QATTrainer(DetectionTrainer):
         for key, reason in _REFUSED.items():
             if overrides.get(key):
                 raise InputError(f"{key}={overrides[key]!r} is {reason}")
-        super().__init__(cfg, overrides, _callbacks)
+        try:
+            super().__init__(cfg, overrides, _callbacks)
+        except Exception:
+            self.discard_empty_run()
+            raise
         if self.resume:
             resumed = QuantConfig.from_dict(vars(self.args)["quant"])
             if given is not None and self.quant != resumed:
@@ -83,10 +89,21 @@ class QATTrainer(DetectionTrainer):
 
     # ------------------------------------------------------------------------------------------------ set-up
 
+    def discard_empty_run(self) -> None:
+        """Remove the run folder of a training that failed at once; one that holds anything but settings stays."""
+        folder = vars(self).get("save_dir")
+        if RANK not in {-1, 0} or folder is None or not folder.is_dir():
+            return
+        if {path.name for path in folder.iterdir()} <= {"args.yaml", "weights"} and not any(folder.glob("weights/*")):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def check_resume(self, overrides: dict[str, Any]) -> None:
         """Find the checkpoint to resume, which has to be one of ours."""
         super().check_resume(overrides)
-        if self.resume and "quant" not in vars(self.args):
+        if self.resume and "quant" not in vars(self.args):  # the host drops it from files of finished runs
+            if checkpoint.KEY in checkpoint.load(self.args.resume)[1]:
+                path = self.args.resume
+                raise InputError(f"resume={path} is of a training that finished; start a new one with model={path}")
             raise InputError(f"resume={self.args.resume} was not trained by yolo-qreg; resume it with Ultralytics")
 
     def setup_model(self) -> dict[str, Any] | None:
@@ -170,7 +187,7 @@ class QATTrainer(DetectionTrainer):
         """Let the host compose its checkpoint of the baked model, add our key and write the files atomically."""
         latent, live = self.ema.ema, unwrap_model(self.model)
         places = self.wdir, self.last, self.best
-        with self._baked_ema(), tempfile.TemporaryDirectory(prefix=".saving-", dir=self.save_dir) as folder:
+        with self._baked_ema(), tempfile.TemporaryDirectory(prefix=_STAGING, dir=self.save_dir) as folder:
             staged = Path(folder)
             self.wdir, self.last, self.best = staged, staged / "last.pt", staged / "best.pt"
             try:
@@ -244,6 +261,8 @@ class QATTrainer(DetectionTrainer):
         """Continue from a checkpoint of ours; rows that an interrupted epoch left in the CSV files are dropped."""
         super().resume_training(ckpt)
         if self.resume and RANK in {-1, 0}:
+            for left in self.save_dir.glob(f"{_STAGING}*"):  # of a run killed while it was saving
+                shutil.rmtree(left, ignore_errors=True)
             health_log.keep_epochs(self.csv, self.start_epoch)
             health_log.keep_epochs(self.health_csv, self.start_epoch)
             _, self._codes = health.measure(unwrap_model(self.model), {})
