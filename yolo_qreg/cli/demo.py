@@ -32,7 +32,13 @@ def command(out: Path) -> None:
             quant=QuantConfig(method="dorefa", bits=8),
             data=data,
             model=float_weights,
-            settings={**recipe, "project": str(out.parent.resolve()), "name": out.name, "exist_ok": True},
+            settings={
+                **recipe,
+                "plots": True,
+                "project": str(out.parent.resolve()),
+                "name": out.name,
+                "exist_ok": True,
+            },
         )
     )
     best = folder / "weights" / "best.pt"
