@@ -16,7 +16,7 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check -q -e ".[dev,onnx]"
 	# Two OpenCV distributions share one folder; without a display library only the headless one imports.
 	$(BIN)/python -c "import cv2" 2>/dev/null \
-	  || $(BIN)/python -m pip install -q --force-reinstall --no-deps opencv-python-headless
+	  || $(BIN)/python -m pip install -q --force-reinstall --no-deps 'opencv-python-headless>=4.10,<6'
 	touch $@
 
 demo: install

@@ -44,7 +44,7 @@ def sqnr_db(weight: Tensor, quantized: Tensor) -> float:
 
     The factor a is free because BatchNorm absorbs the scale of a layer's weights, and DoReFa changes it on purpose.
     """
-    w, q = weight.detach().double().flatten(), quantized.detach().double().flatten()
+    w, q = weight.detach().cpu().double().flatten(), quantized.detach().cpu().double().flatten()
     power = w.dot(w)
     noise = power - w.dot(q) ** 2 / q.dot(q).clamp_min(1e-300)
     if noise <= 0:

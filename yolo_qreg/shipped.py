@@ -21,7 +21,7 @@ def weights_folder() -> Path:
     for place in (_PACKAGE / "_weights", _PACKAGE.parent / "weights"):
         if any(place.glob("*.json")):
             return place
-    raise InputError(f"{_PACKAGE / 'weights'} is missing; install yolo-qreg again")
+    raise InputError(f"{_PACKAGE / '_weights'} is missing; install yolo-qreg again")
 
 
 def read_card(name: str) -> dict[str, Any]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from ultralytics.cfg import get_cfg
 
-from yolo_qreg.host.batchnorm import reestimate
+from yolo_qreg.host.batchnorm import float_images, reestimate, training_images
 
 
 @pytest.fixture
@@ -101,3 +106,20 @@ def test_a_failure_restores_the_modes(net: nn.Sequential) -> None:
         reestimate(net, broken())  # type: ignore[arg-type]
     assert [norm.momentum for norm in norms(net)] == [0.03, 0.2, None]
     assert not any(m.training for m in net.modules())
+
+
+def test_training_images_are_square_and_not_cached(tmp_path: Path) -> None:
+    """Pictures of any shape make batches of one size, whatever `rect` and `cache` the training itself uses."""
+    for kind in ("images", "labels"):
+        (tmp_path / kind).mkdir()
+    for i, shape in enumerate([(40, 64, 3), (64, 30, 3), (64, 64, 3), (20, 64, 3)]):
+        cv2.imwrite(str(tmp_path / "images" / f"{i}.png"), np.full(shape, 40 * i, np.uint8))
+        (tmp_path / "labels" / f"{i}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    args = get_cfg(overrides={"imgsz": 64, "rect": True, "cache": "ram", "task": "detect"})
+    data = {"train": str(tmp_path / "images"), "names": {0: "thing"}, "nc": 1, "channels": 3}
+    loader = training_images(args, data, count=3, stride=32)
+    (images,) = float_images(loader, torch.device("cpu"))
+    assert images.shape == (3, 3, 64, 64)
+    assert 0 <= images.min() <= images.max() <= 1
+    assert not any(loader.dataset.dataset.ims)
+    assert (args.rect, args.cache) == (True, "ram")

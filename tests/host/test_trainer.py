@@ -651,3 +651,35 @@ def test_the_health_log_is_that_of_the_live_weights(trained: Trained) -> None:
     assert [(r.layer, str(r.levels_used), f"{r.sqnr_db:.4f}") for r in rows] == [
         (row["layer"], row["levels_used"], row["sqnr_db"]) for row in last
     ]
+
+
+def test_a_moved_run_resumes_where_it_is(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`resume` writes to the folder that it was given, not to where the run once was."""
+    from yolo_qreg.host import run as runs
+
+    folders: list[Path] = []
+
+    def stop(trainer: QATTrainer) -> None:
+        folders.append(trainer.save_dir)
+        if trainer.epoch == 1:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train(QuantConfig(bits=8), callbacks={"on_train_epoch_start": stop}, epochs=3)
+    old = folders[0]
+    moved = tmp_path / "elsewhere"
+    old.rename(moved)
+    monkeypatch.chdir(tmp_path)
+    assert runs.resume(moved) == moved
+    assert not old.exists()
+    with (moved / "results.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+
+
+def test_a_run_killed_between_its_files_repeats_the_epoch(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`last.pt` is written after the others, so what it says is done is on disk."""
+    written = []
+    save = checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", lambda path, ckpt: (written.append(path.name), save(path, ckpt)))
+    train(QuantConfig(bits=8), epochs=1, save_period=1)
+    assert written[:3] == ["best.pt", "epoch0.pt", "last.pt"]

@@ -9,14 +9,17 @@ import click
 MOST_PROBLEMS = 10
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def command() -> None:
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.pass_context
+def command(ctx: click.Context) -> None:
     """Build a data set that `yolo-qreg train --data` takes.
 
     \b
     yolo-qreg data voc --devkit VOCdevkit --out datasets/VOC
     yolo-qreg data shapes
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 @command.command()

@@ -6,11 +6,19 @@ of averaged weights is another network, and its activations have other means and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader, Subset
+from ultralytics.data import build_yolo_dataset
+from ultralytics.data.utils import get_split_fraction
+
+BATCH = 32
 
 
 @torch.no_grad()
@@ -40,3 +48,35 @@ def reestimate(model: nn.Module, batches: Iterable[Tensor]) -> int:
             m.momentum = momentum
             m.eval()
     return seen
+
+
+def training_images(args: Any, data: Mapping[str, Any], count: int, stride: int) -> DataLoader[Any]:
+    """Return a loader of evenly spaced training images as validation sees them: letterboxed, not augmented.
+
+    Args:
+        args: The trainer's settings; `rect` and `cache` do not apply here.
+        data: The data set as the host describes it.
+        count: Number of images; more than 32 count in full batches of 32.
+        stride: Largest stride of the model, in pixels.
+    """
+    plain = copy(args)
+    plain.rect = plain.cache = False
+    dataset = build_yolo_dataset(
+        plain,
+        data["train"],
+        BATCH,
+        data,
+        mode="val",
+        stride=stride,
+        fraction=get_split_fraction(args.fraction, "train"),
+    )
+    picks = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int).tolist()
+    return DataLoader(
+        Subset(dataset, picks), batch_size=min(BATCH, len(picks)), collate_fn=dataset.collate_fn, drop_last=True
+    )
+
+
+def float_images(loader: DataLoader[Any], device: torch.device) -> Iterator[Tensor]:
+    """Yield the images of a host loader as float [N, 3, H, W] in 0..1 on `device`."""
+    for batch in loader:
+        yield batch["img"].to(device).float() / 255

@@ -20,6 +20,7 @@ from yolo_qreg.errors import InputError
 from yolo_qreg.files import write_atomic
 from yolo_qreg.health import LayerHealth
 from yolo_qreg.patch import bake, quantize_convs, quantized_layers
+from yolo_qreg.quant.registry import FLOAT_BITS
 
 KEY = "qreg"
 FORMAT = 1
@@ -119,6 +120,41 @@ def requantize(model: nn.Module, state: QuantState) -> nn.Module:
     quantize_convs(model, state.bits, replace(state.config, init=""))  # steps are loaded: the quickest start will do
     model.load_state_dict(state.tensors, strict=False)
     return model
+
+
+def latents_into(model: nn.Module, state: QuantState, config: QuantConfig) -> bool:
+    """Prepare a plain model for quantization by `config` from the weights of an earlier quantized training.
+
+    Quantizing baked weights again would give another network (DoReFa applies tanh twice), so latents of the same
+    method replace them, in place. For another method, or for float, the baked weights are the better start.
+
+    Returns:
+        Whether latents were taken over.
+
+    Raises:
+        InputError: If the earlier training used the same method and its latents were not kept.
+    """
+    widths = {name: bits for name, bits in state.bits.items() if bits != FLOAT_BITS}
+    if not widths or config.bits == FLOAT_BITS or config.method != state.config.method:
+        return False
+    if not state.tensors:
+        raise InputError("the model is a plain export without latent weights; train from the run's own best.pt")
+    held = model.state_dict()
+    for name in widths:
+        key = f"{name}.weight"
+        if key in held and held[key].shape == state.tensors[key].shape:
+            held[key].copy_(state.tensors[key])
+    return True
+
+
+def steps_into(model: nn.Module, state: QuantState) -> None:
+    """Load learned quantizer state into those layers of a quantized model that have the same width and shape."""
+    for name, layer in quantized_layers(model).items():
+        own = layer.quantizer.state_dict()
+        found = {key: state.tensors.get(f"{name}.quantizer.{key}") for key in own}
+        same = all(value is not None and value.shape == own[key].shape for key, value in found.items())
+        if own and same and state.bits.get(name) == layer.quantizer.bits:
+            layer.quantizer.load_state_dict(found)
 
 
 def check_fresh(model: nn.Module, state: QuantState, source: str | Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ultralytics.utils import DEFAULT_CFG_DICT
+from ultralytics.nn.tasks import guess_model_task, yaml_model_load
+from ultralytics.utils import DEFAULT_CFG_DICT, YAML
+from ultralytics.utils.checks import check_yaml
 
 from yolo_qreg.config import TrainConfig
 from yolo_qreg.errors import InputError
@@ -16,7 +19,8 @@ from yolo_qreg.host import checkpoint
 from yolo_qreg.host.datasets import resolve_data
 from yolo_qreg.host.trainer import QATTrainer
 
-_OURS = {"data": "--data", "model": "--model", "seed": "--seed", "resume": "--resume"}
+_OPTIONS = {"data": "--data", "model": "--model", "seed": "--seed", "resume": "--resume"}
+_FIXED = {"task": "detect", "mode": "train"}
 
 
 class Interrupted(KeyboardInterrupt):
@@ -29,21 +33,18 @@ def train(config: TrainConfig) -> Path:
     Raises:
         InputError: If a setting, the data set or the model file is wrong.
     """
-    settings = check_settings(config.settings)
+    settings = _with_recipe(check_settings(config.settings))
     name = settings.pop("name", None) or config.quant.label
     model = str(config.model)
-    if Path(model).parent != Path() and not Path(model).is_file():  # the host knows and fetches bare names
-        raise InputError(f"model={model} is not a file; name a .pt checkpoint or a model YAML such as yolov5n.yaml")
+    _check_model(model)
     overrides = settings | {
         "name": name,
         "data": str(resolve_data(config.data)),
         "model": model,
         "seed": config.seed,
         "quant": config.quant,
-        "mode": "train",
-        "task": "detect",
     }
-    return _run(overrides)
+    return _run(overrides | _FIXED)
 
 
 def resume(run: Path, settings: Mapping[str, Any] | None = None) -> Path:
@@ -63,7 +64,10 @@ def resume(run: Path, settings: Mapping[str, Any] | None = None) -> Path:
     state = checkpoint.state_of(ckpt, last)
     if not state.resume:
         raise InputError(f"{last} is of a training that finished; start a new one with --model {last}")
-    return _run({**check_settings(settings or {}), "resume": str(last), "mode": "train", "task": "detect"})
+    overrides = check_settings(settings or {}) | {"resume": str(last)} | _FIXED
+    if last.parent.name == "weights":  # the run may have been moved since the host noted its folder
+        overrides["save_dir"] = str(last.resolve().parents[1])
+    return _run(overrides)
 
 
 def check_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,33 +76,79 @@ def check_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: If a key is unknown (with the nearest right one) or belongs to an option of ours.
     """
-    for key in settings:
-        if key in _OURS:
-            raise InputError(f"{key}=... is set by an option; use {_OURS[key]}")
+    for key, value in settings.items():
+        if key in _OPTIONS:
+            raise InputError(f"{key}=... is set by an option; use {_OPTIONS[key]}")
+        if key in _FIXED and value != _FIXED[key]:
+            raise InputError(f"{key}={value} does not fit: yolo-qreg train trains detectors; drop it")
         if key not in DEFAULT_CFG_DICT and key not in {"augmentations", "save_dir"}:
             near = get_close_matches(key, DEFAULT_CFG_DICT, n=1, cutoff=0)[0]
             raise InputError(f"{key!r} is not an Ultralytics training setting; did you mean {near!r}?")
     return dict(settings)
 
 
+def _with_recipe(settings: dict[str, Any]) -> dict[str, Any]:
+    """Put a recipe file given as cfg=FILE under the other settings; what options set is not taken from it."""
+    path = settings.pop("cfg", None)
+    if path is None:
+        return settings
+    with _input_errors(FileNotFoundError, ValueError):
+        recipe = YAML.load(check_yaml(path))
+    passed = {key: value for key, value in recipe.items() if key not in _OPTIONS | _FIXED | {"cfg": "", "name": ""}}
+    return check_settings(passed) | settings
+
+
+def _check_model(model: str) -> None:
+    """Check that a model exists and detects; bare names of files that the host fetches are left to it."""
+    path = Path(model)
+    if path.suffix == ".pt" and path.is_file():
+        loaded, _ = checkpoint.load(path)
+        task = getattr(loaded, "task", None)
+    elif path.suffix in {".yaml", ".yml"}:
+        with _input_errors(FileNotFoundError):
+            task = guess_model_task(yaml_model_load(model))
+    elif path.parent != Path():
+        raise InputError(f"model={model} is not a file; name a .pt checkpoint or a model YAML such as yolov5n.yaml")
+    else:
+        return
+    if task != "detect":
+        raise InputError(f"model={model} is for {task}; name a detection model such as yolov5n.yaml")
+
+
 def _run(overrides: dict[str, Any]) -> Path:
-    with _input_errors(FileNotFoundError, SyntaxError, TypeError, ValueError, RuntimeError):
+    with _input_errors(*_CHECKS):
         trainer = QATTrainer(overrides=overrides)  # checks settings, data set and checkpoint; trains nothing
+    started = time.time()
     try:
-        with _input_errors(FileNotFoundError, ConnectionError):
-            trainer.train()
-    except InputError:
-        trainer.discard_empty_run()
-        raise
+        trainer.train()
     except KeyboardInterrupt as stop:
-        raise Interrupted(_how_to_go_on(trainer)) from stop
+        raise Interrupted(_how_to_go_on(trainer, started)) from stop
+    except (InputError, *_CHECKS) as error:
+        if hasattr(trainer, "epoch"):
+            raise
+        trainer.discard_empty_run()  # no epoch has begun: the host was still checking what it was given
+        with _input_errors(*_CHECKS):
+            raise error
     return Path(trainer.save_dir)
 
 
-def _how_to_go_on(trainer: QATTrainer) -> str:
-    if trainer.last.exists():
+def _how_to_go_on(trainer: QATTrainer, started: float) -> str:
+    if trainer.last.exists() and (trainer.resume or trainer.last.stat().st_mtime >= started):
         return f"interrupted; continue with: yolo-qreg train --resume {trainer.save_dir}"
     return f"interrupted in the first epoch: nothing to resume in {trainer.save_dir}"
+
+
+_CHECKS = (
+    AssertionError,
+    ConnectionError,
+    FileNotFoundError,
+    NotImplementedError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""What the host raises while it checks settings, data set and model."""
 
 
 @contextmanager

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn, optim
-from torch.utils.data import DataLoader, Subset
-from ultralytics.data import build_yolo_dataset
+from torch.utils.data import DataLoader
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, YAML
 from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
@@ -24,7 +23,7 @@ from yolo_qreg import health, health_log
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.host import checkpoint
-from yolo_qreg.host.batchnorm import reestimate
+from yolo_qreg.host.batchnorm import float_images, reestimate, training_images
 from yolo_qreg.host.model import plan
 from yolo_qreg.patch import bake, quantize_convs, quantized_layers
 
@@ -81,10 +80,13 @@ class QATTrainer(DetectionTrainer):
         self.health_csv = self.save_dir / "quantization.csv"
         if RANK in {-1, 0}:
             YAML.save(self.save_dir / "args.yaml", vars(self.args))
+            for left in self.save_dir.glob(f"{_STAGING}*"):  # of a run killed while it was saving
+                shutil.rmtree(left, ignore_errors=True)
             if not self.resume:
                 self.health_csv.unlink(missing_ok=True)
         self._snapshot: tuple[int, nn.Module] | None = None
         self._codes: dict[str, Tensor] = {}
+        self._bn_loader: DataLoader[Any] | None = None
         self._recovering = False
 
     # ------------------------------------------------------------------------------------------------ set-up
@@ -113,10 +115,23 @@ class QATTrainer(DetectionTrainer):
         if self.resume and ckpt is not None:  # the optimizer's groups depend on the first steps: restore them here
             checkpoint.requantize(self.model, checkpoint.state_of(ckpt, self.args.model))
         else:
+            earlier = self._earlier_training()
+            latents = earlier is not None and checkpoint.latents_into(self.model, earlier, self.quant)
             quantize_convs(self.model, found.bits, self.quant)
+            if earlier is not None and latents:
+                checkpoint.steps_into(self.model, earlier)
         if RANK in {-1, 0}:
             LOGGER.info(f"yolo-qreg: {found.summary(self.quant)}")
         return ckpt
+
+    def _earlier_training(self) -> checkpoint.QuantState | None:
+        """Return the quantization state of the weight file that this training starts from, if it has one."""
+        given = self.args.pretrained
+        source = given if isinstance(given, (str, Path)) else self.args.model if given is not False else ""
+        if not str(source).endswith(".pt") or not Path(source).is_file():
+            return None
+        _, ckpt = checkpoint.load(source)
+        return checkpoint.state_of(ckpt, source) if checkpoint.KEY in ckpt else None
 
     def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> optim.Optimizer:
         """Build the host's optimizer, then move the learned steps to groups of their own, without weight decay."""
@@ -206,7 +221,7 @@ class QATTrainer(DetectionTrainer):
         state = checkpoint.QuantState(self.quant, widths, checkpoint.tensors_of(latent), resume, tuple(rows))
         ckpt[checkpoint.KEY] = state.to_dict()
         ckpt["optimizer"] = self.optimizer.state_dict()  # the host rounds momenta to half precision
-        for name in sorted(names, reverse=True):  # last.pt is what a killed run resumes from: write it first
+        for name in sorted(names):  # last.pt last: killed before it, a run repeats the epoch and writes all again
             checkpoint.save(self.wdir / name, ckpt)
         return True
 
@@ -227,7 +242,10 @@ class QATTrainer(DetectionTrainer):
             self._mend_ema(latent)
             baked = bake(deepcopy(latent))
             if self.quant.bn_images and RANK in {-1, 0}:
-                reestimate(baked, self._bn_batches())
+                self._bn_loader = self._bn_loader or training_images(
+                    self.args, self.data, self.quant.bn_images, self.stride
+                )
+                reestimate(baked, float_images(self._bn_loader, self.device))
             self._snapshot = self.epoch, baked
         ema.ema = self._snapshot[1]
         try:
@@ -242,27 +260,12 @@ class QATTrainer(DetectionTrainer):
             if not torch.isfinite(value).all() and torch.isfinite(live[key]).all():
                 value.copy_(live[key])
 
-    def _bn_batches(self) -> Iterator[Tensor]:
-        """Yield evenly spaced training images as validation would see them: letterboxed, not augmented."""
-        dataset = build_yolo_dataset(
-            self.args, self.data["train"], self.batch_size, self.data, mode="val", stride=self.stride, fraction=1.0
-        )
-        count = min(self.quant.bn_images or 0, len(dataset))
-        picks = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
-        loader = DataLoader(
-            Subset(dataset, picks), batch_size=min(32, len(picks)), collate_fn=dataset.collate_fn, drop_last=True
-        )
-        for batch in loader:
-            yield batch["img"].to(self.device).float() / 255
-
     # ------------------------------------------------------------------------------------------------ resume
 
     def resume_training(self, ckpt: dict[str, Any] | None) -> None:
         """Continue from a checkpoint of ours; rows that an interrupted epoch left in the CSV files are dropped."""
         super().resume_training(ckpt)
         if self.resume and RANK in {-1, 0}:
-            for left in self.save_dir.glob(f"{_STAGING}*"):  # of a run killed while it was saving
-                shutil.rmtree(left, ignore_errors=True)
             health_log.keep_epochs(self.csv, self.start_epoch)
             health_log.keep_epochs(self.health_csv, self.start_epoch)
             _, self._codes = health.measure(unwrap_model(self.model), {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,5 +31,6 @@ def validate(weights: Path, data: Path, **settings: Any) -> CleanScore:
         data: The data set's YAML file; its `val` split is used.
         settings: Further settings of `YOLO.val`.
     """
-    metrics = YOLO(str(weights)).val(data=str(data), verbose=False, plots=False, **settings)
+    with tempfile.TemporaryDirectory() as folder:  # the host makes one for pictures, also when it draws none
+        metrics = YOLO(str(weights)).val(data=str(data), verbose=False, plots=False, project=folder, **settings)
     return CleanScore(float(metrics.box.map), float(metrics.box.map50))

@@ -61,8 +61,8 @@ class _DoReFa(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         t, peak = ctx.saved_tensors
         peak_grad = -(grad * t).sum() / peak**2
-        at_peak = (t == peak).float() - (t == -peak).float()  # the sign of t where |t| is the maximum
-        t_grad = (grad / peak).addcmul_(at_peak, peak_grad / at_peak.abs().sum().clamp_min(1))
+        at_peak = (t / peak).trunc_()  # the sign of t where |t| is the maximum, 0 elsewhere
+        t_grad = (grad / peak).addcmul_(at_peak, peak_grad / at_peak.count_nonzero().clamp_min(1))
         return torch.ops.aten.tanh_backward(t_grad, t), None
 
 

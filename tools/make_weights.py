@@ -1,7 +1,7 @@
 """Make the shipped weights and their cards, from the embedded data set alone.
 
-    python weights/make.py                       # trains both (about an hour on two CPU cores), exports, measures
-    python weights/make.py --fp32-run RUN        # takes a finished run for one of them instead of training it
+    python tools/make_weights.py                       # trains both (about an hour on two CPU cores), exports, measures
+    python tools/make_weights.py --fp32-run RUN        # takes a finished run for one of them instead of training it
 
 A card says which command made the file, on which data, and what it scores there; `pytest -m weights` checks it.
 """
@@ -24,7 +24,7 @@ from yolo_qreg.files import write_atomic
 from yolo_qreg.host.run import train
 from yolo_qreg.host.validate import validate
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1] / "weights"
 COMMON = {"imgsz": 320, "batch": 16, "nbs": 16, "optimizer": "AdamW", "cos_lr": True, "plots": False}
 FP32 = COMMON | {"epochs": 30, "lr0": 0.002, "warmup_epochs": 2, "close_mosaic": 8}
 DOREFA8 = COMMON | {"epochs": 2, "lr0": 0.001, "warmup_epochs": 0.2, "close_mosaic": 2, "val": False}
