@@ -168,8 +168,9 @@ class QATTrainer(DetectionTrainer):
     def _model_train(self) -> None:
         """Enter training mode at the start of an epoch, with random draws that depend on seed and epoch alone.
 
-        Together with the state in the checkpoint this makes a resumed run repeat the uninterrupted one, wherever the
-        data are loaded in-process. Worker processes draw on across epochs; there only the order restarts.
+        Together with the state in the checkpoint this makes a resumed run repeat the uninterrupted one bit for bit,
+        where data are loaded in-process and gradients are not accumulated over batches. Worker processes draw on
+        across epochs; there only the order restarts. Gradients pending at an epoch's end are not in the checkpoint.
         """
         super()._model_train()
         words = np.random.SeedSequence((self.args.seed, self.epoch, RANK + 1, self.nan_recovery_attempts))
