@@ -204,8 +204,8 @@ settings = dict(imgsz=side, batch=4, device="cpu", workers=0, plots=False, proje
 metrics = YOLO(weights).val(data=data, **settings)
 onnx = YOLO(weights).export(format="onnx", imgsz=side, device="cpu")
 import onnxruntime
-session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
-exported = session.run(None, {session.get_inputs()[0].name: x[:1].numpy()})[0]
+onnx_model = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+exported = onnx_model.run(None, {onnx_model.get_inputs()[0].name: x[:1].numpy()})[0]
 np.savez("found.npz", raw=raw, exported=exported, map=metrics.box.map)
 assert not [name for name in sys.modules if name.startswith("yolo_qreg")]
 """
