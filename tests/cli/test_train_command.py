@@ -17,7 +17,7 @@ BEFORE_ANYTHING_LOADS = {
     "--last-bits 8": "last_bits=8 needs a method that keeps the weights' scale",
     "--per-channel": "per_channel=True is not defined for dorefa",
     "epochs": "'epochs' is not KEY=VALUE",
-    "--colour": "No such option '--colour'",
+    "--colour": "No such option",
     "--resume nowhere": "nowhere does not exist; --resume takes a run folder",
     "--resume nowhere --bits 4": "--resume takes these from the run: --bits",
 }
