@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import pickletools
-import signal
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from short_runs import IMAGES, LSQ, SETTINGS, SIDE_PX, Run
+from short_runs import IMAGES, LSQ, SETTINGS, SIDE_PX, Run, assert_same, images, overrides, python, snapshot
 from torch import Tensor, nn
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
@@ -35,7 +30,6 @@ from yolo_qreg.patch import bake, quantized_layers
 Train = Callable[..., Run]
 Trained = Callable[[str], Run]
 
-STEPS_PER_EPOCH = IMAGES["train"] // SETTINGS["batch"]
 QUANTIZED = ("dorefa", "lsq")
 
 WITHOUT_US = """
@@ -48,38 +42,6 @@ class Absent:
 
 sys.meta_path.insert(0, Absent())
 """
-
-
-def python(code: str, *args: object, cwd: Path, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a fresh process."""
-    command = [sys.executable, "-c", code, *map(str, args)]
-    done = subprocess.run(command, cwd=cwd, env=os.environ | env, capture_output=True, text=True, check=False)
-    assert not check or done.returncode == 0, done.stderr
-    return done
-
-
-def overrides(data: Path, project: Path, config: QuantConfig | None, **settings: Any) -> dict[str, Any]:
-    """Return the overrides of a trainer that builds its own model."""
-    given = {"model": "yolov5n.yaml", "data": str(data), "project": str(project), "name": "run", "mode": "train"}
-    quant = {} if config is None else {"quant": config.to_dict()}
-    return SETTINGS | given | {"task": "detect"} | quant | settings
-
-
-def snapshot(model: nn.Module) -> dict[str, Tensor]:
-    """Copy a state dict."""
-    return {key: value.clone() for key, value in model.state_dict().items()}
-
-
-def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
-    """Assert that two state dicts are equal bit for bit."""
-    assert list(a) == list(b)
-    different = [key for key, value in a.items() if not torch.equal(value, b[key])]
-    assert not different
-
-
-def images() -> Tensor:
-    """Return a batch of pictures in 0..1."""
-    return torch.rand(2, 3, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(0))
 
 
 # ------------------------------------------------------------------------------------------------ what a run leaves
@@ -466,126 +428,6 @@ def test_compiled_training(train: Train, tmp_path: Path, monkeypatch: pytest.Mon
         torch.testing.assert_close(layer.quantizer.step, eager[name].quantizer.step, rtol=1e-4, atol=1e-6)
 
 
-# --------------------------------------------------------------------------------------------------------- resume
-
-KILLED = """
-import json, os, signal, sys
-from yolo_qreg import QATTrainer
-
-class Killed(QATTrainer):
-    def save_model(self):
-        if self.epoch == 2:  # after the CSV files have got their rows
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().save_model()
-
-Killed(overrides=json.loads(sys.argv[1])).train()
-"""
-
-
-def rows_without_time(path: Path) -> list[dict[str, str]]:
-    """Read results.csv; the time of an epoch is not repeatable."""
-    with path.open() as file:
-        return [{k: v for k, v in row.items() if k != "time"} for row in csv.DictReader(file)]
-
-
-def assert_same_optimizer(a: torch.optim.Optimizer, b: torch.optim.Optimizer) -> None:
-    """Assert that two optimizers have equal groups, settings and momenta, bit for bit."""
-    ours, theirs = a.state_dict(), b.state_dict()
-    for groups in (ours, theirs):  # the host notes the kernel in use when it resumes
-        groups["param_groups"] = [{k: v for k, v in g.items() if k != "fused"} for g in groups["param_groups"]]
-    assert ours["param_groups"] == theirs["param_groups"]
-    assert list(ours["state"]) == list(theirs["state"])
-    for index, entry in ours["state"].items():
-        for key, value in entry.items():
-            other = theirs["state"][index][key]
-            assert torch.equal(value, other) if isinstance(value, Tensor) else value == other, (index, key)
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
-@pytest.mark.parametrize(
-    ("config", "optimizer"),
-    [(QuantConfig(bits=8), "SGD"), (replace(LSQ, bn_images=8), "AdamW")],
-    ids=["dorefa-sgd", "lsq-adamw"],
-)
-def test_a_killed_run_resumes_exactly(config: QuantConfig, optimizer: str, data: Path, tmp_path: Path) -> None:
-    """Killed in epoch 3 of 4 and resumed, a run ends with the bits of the uninterrupted one: weights, steps, momenta.
-
-    Mosaics are on until epoch 3 and use pictures seen before, so data order and buffers are part of the promise.
-    """
-    settings = {"epochs": 4, "close_mosaic": 1, "optimizer": optimizer, "warmup_epochs": 1, "lr0": 0.002}
-    whole = QATTrainer(overrides=overrides(data, tmp_path / "whole", config, **settings))
-    whole.train()
-
-    given = overrides(data, tmp_path / "killed", config, **settings)
-    done = python(KILLED, json.dumps(given), cwd=tmp_path, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    folder = tmp_path / "killed" / "run"
-    assert len(rows_without_time(folder / "results.csv")) == 3
-    assert checkpoint.load(folder / "weights" / "last.pt")[1]["epoch"] == 1
-
-    model = YOLO(folder / "weights" / "last.pt")
-    model.train(trainer=QATTrainer, resume=True)
-    resumed = model.trainer
-    assert resumed.start_epoch == 2
-    assert resumed.save_dir == folder
-    assert resumed.quant == config
-    assert_same(resumed.model.state_dict(), whole.model.state_dict())
-    assert_same(resumed.ema.ema.state_dict(), whole.ema.ema.state_dict())
-    assert resumed.ema.updates == whole.ema.updates == 4 * STEPS_PER_EPOCH
-    assert_same_optimizer(resumed.optimizer, whole.optimizer)
-    files = [folder, tmp_path / "whole" / "run"]
-    assert rows_without_time(files[0] / "results.csv") == rows_without_time(files[1] / "results.csv")
-    ours, theirs = ((f / "quantization.csv").read_text() for f in files)
-    assert ours == theirs
-    assert len(ours.splitlines()) == 1 + 4 * len(quantized_layers(whole.model))
-
-
-@pytest.fixture(scope="module")
-def stopped(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The last.pt of a run that has more to do."""
-    run = train(QuantConfig(bits=4), epochs=2, save_period=1)
-    path = tmp_path_factory.mktemp("stopped") / "run" / "weights" / "last.pt"
-    path.parent.mkdir(parents=True)
-    path.write_bytes((run.folder / "weights" / "epoch0.pt").read_bytes())
-    return path
-
-
-def test_resuming_with_other_quantization_is_refused(stopped: Path) -> None:
-    """A configuration that differs from the run's is an error; the run's own is accepted."""
-    with pytest.raises(
-        InputError, match=r"^quant=\{.*'bits': 2.*\} differs from the run to resume; drop it or start a new"
-    ):
-        QATTrainer(overrides={"resume": str(stopped), "quant": QuantConfig(bits=2)})
-    assert QATTrainer(overrides={"resume": str(stopped), "quant": QuantConfig(bits=4).to_dict()}).quant.bits == 4
-
-
-def test_resuming_leaves_the_checkpoint_state(stopped: Path) -> None:
-    """Set up again, the model has the live latents of the checkpoint before the optimizer is built."""
-    trainer = QATTrainer(overrides={"resume": str(stopped)})
-    ckpt = trainer.setup_model()
-    assert ckpt is not None
-    state = checkpoint.state_of(ckpt, stopped)
-    layers = quantized_layers(trainer.model)
-    assert list(layers) == list(state.bits)
-    assert all(torch.equal(layer.weight, state.tensors[f"{name}.weight"]) for name, layer in layers.items())
-
-
-def test_resuming_a_finished_run_is_refused(trained: Trained) -> None:
-    """A finished run has nothing to resume, and is not taken for one of the host."""
-    with pytest.raises(
-        InputError, match=r"last\.pt is of a training that finished; start a new one with model=.*last\.pt$"
-    ):
-        QATTrainer(overrides={"resume": str(trained("dorefa").folder / "weights" / "last.pt")})
-
-
-def test_resuming_a_run_of_the_host_is_refused(data: Path, tmp_path: Path) -> None:
-    """A checkpoint that the host's own trainer wrote is told from ours."""
-    trainer = DetectionTrainer(overrides=overrides(data, tmp_path, None, epochs=1))
-    trainer.train()
-    with pytest.raises(InputError, match=r"last\.pt was not trained by yolo-qreg; resume it with Ultralytics$"):
-        QATTrainer(overrides={"resume": str(trainer.last)})
-
-
 # --------------------------------------------------------------------------------------------------------- errors
 
 
@@ -651,35 +493,3 @@ def test_the_health_log_is_that_of_the_live_weights(trained: Trained) -> None:
     assert [(r.layer, str(r.levels_used), f"{r.sqnr_db:.4f}") for r in rows] == [
         (row["layer"], row["levels_used"], row["sqnr_db"]) for row in last
     ]
-
-
-def test_a_moved_run_resumes_where_it_is(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`resume` writes to the folder that it was given, not to where the run once was."""
-    from yolo_qreg.host import run as runs
-
-    folders: list[Path] = []
-
-    def stop(trainer: QATTrainer) -> None:
-        folders.append(trainer.save_dir)
-        if trainer.epoch == 1:
-            raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        train(QuantConfig(bits=8), callbacks={"on_train_epoch_start": stop}, epochs=3)
-    old = folders[0]
-    moved = tmp_path / "elsewhere"
-    old.rename(moved)
-    monkeypatch.chdir(tmp_path)
-    assert runs.resume(moved) == moved
-    assert not old.exists()
-    with (moved / "results.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
-
-
-def test_a_run_killed_between_its_files_repeats_the_epoch(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`last.pt` is written after the others, so what it says is done is on disk."""
-    written = []
-    save = checkpoint.save
-    monkeypatch.setattr(checkpoint, "save", lambda path, ckpt: (written.append(path.name), save(path, ckpt)))
-    train(QuantConfig(bits=8), epochs=1, save_period=1)
-    assert written[:3] == ["best.pt", "epoch0.pt", "last.pt"]

@@ -21,6 +21,17 @@ from yolo_qreg.host.trainer import QATTrainer
 
 _OPTIONS = {"data": "--data", "model": "--model", "seed": "--seed", "resume": "--resume"}
 _FIXED = {"task": "detect", "mode": "train"}
+_CHECKS = (
+    AssertionError,
+    ConnectionError,
+    FileNotFoundError,
+    NotImplementedError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""What the host raises while it checks settings, data set and model."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -136,19 +147,6 @@ def _how_to_go_on(trainer: QATTrainer, started: float) -> str:
     if trainer.last.exists() and (trainer.resume or trainer.last.stat().st_mtime >= started):
         return f"interrupted; continue with: yolo-qreg train --resume {trainer.save_dir}"
     return f"interrupted in the first epoch: nothing to resume in {trainer.save_dir}"
-
-
-_CHECKS = (
-    AssertionError,
-    ConnectionError,
-    FileNotFoundError,
-    NotImplementedError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-)
-"""What the host raises while it checks settings, data set and model."""
 
 
 @contextmanager
