@@ -102,7 +102,6 @@ def test_public_names_are_found_on_first_use() -> None:
         yolo_qreg.nothing  # noqa: B018
 
 
-@pytest.mark.skipif(not (ROOT / "corruptions").is_dir(), reason="the corruptions are not in this tree")
 def test_corruptions_stand_alone() -> None:
     """`corruptions` knows neither torch, nor the host, nor this package."""
     for path in (ROOT / "corruptions").rglob("*.py"):

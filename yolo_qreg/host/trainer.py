@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,8 @@ class QATTrainer(DetectionTrainer):
                 )
             self.quant = resumed
         self.args.quant = self.quant.to_dict()
+        if getattr(self.args, "augmentations", None):  # by now dicts; albumentations knows their classes by name
+            import_module("corruptions.transforms")
         self.health_csv = self.save_dir / "quantization.csv"
         if RANK in {-1, 0}:
             YAML.save(self.save_dir / "args.yaml", vars(self.args))

@@ -1,0 +1,441 @@
+"""Time of the 19 corruptions beside that of the reference, imagecorruptions 1.1.2, on the same pictures in one go.
+
+    python benchmarks/corruptions.py photo.jpg --sizes 500x375 640x640 --severities 1 3 5 --rounds 5
+    python benchmarks/corruptions.py --memory
+
+Both run on one thread, each in a process and environment of its own, and take turns call by call, so that a busy
+machine slows both alike. Tables show medians after one warm-up call. A call of more than three seconds is made once;
+where both sides take less than 20 ms, there are five times as many rounds.
+The reference needs Python 3.10 and old packages: its environment is built on first use. `--memory` measures by how
+much a call of this package raises the peak of resident memory instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+ROOT = Path(__file__).resolve().parents[1]
+WORKER = "benchmarks.corruptions_worker"
+REFERENCE = (
+    "numpy==1.23.5",
+    "scipy==1.10.1",
+    "scikit-image==0.19.3",
+    "opencv-python==4.8.1.78",
+    "Pillow==10.4.0",
+    "numba==0.57.1",
+    "setuptools==80.9.0",  # imagecorruptions imports pkg_resources
+    "imagecorruptions==1.1.2",
+)
+REFERENCE_PYTHON = "3.10"
+UNFINISHED = ".unfinished"
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+SIZES = ((500, 375), (640, 640))
+MEMORY_SIZES = ((3840, 2160),)
+MEMORY_SEVERITY = 3
+WIDE_KERNELS = ("defocus_blur", "motion_blur")
+"""Measured at severity 5 too, where their kernels are largest."""
+LONG_SECONDS = 3.0
+SHORT_SECONDS = 0.02
+SHORT_ROUNDS = 5
+"""How many times as many rounds there are where the calls of both sides are short, and so noisy."""
+SAME_CODE = ("pixelate", "jpeg_compression")
+"""Both sides spend their time in the same code of Pillow."""
+
+Size = tuple[int, int]
+
+
+class SetupError(Exception):
+    """The reference's environment cannot be used or built."""
+
+
+# The reference's environment
+
+
+def reference_python(environment: Path, python: str) -> Path:
+    """Return the interpreter of the reference's environment, which is built where it is absent.
+
+    Raises:
+        SetupError: The folder holds something else, there is no Python 3.10, or the build failed.
+    """
+    interpreter = environment.absolute() / "bin" / "python"
+    unfinished = (environment / UNFINISHED).exists()
+    if not unfinished and _imports(interpreter):
+        return interpreter
+    if not unfinished and environment.exists() and any(environment.iterdir()):
+        raise SetupError(
+            f"{environment} is not empty, and imagecorruptions does not import there; remove it or name another folder"
+        )
+    _build(environment, _find_python(python), interpreter)
+    return interpreter
+
+
+def _imports(interpreter: Path) -> bool:
+    command = [interpreter, "-W", "ignore", "-c", "import imagecorruptions"]
+    return interpreter.exists() and subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def _find_python(python: str) -> str:
+    found = shutil.which(python)
+    script = "import sys; print('%d.%d' % sys.version_info[:2])"
+    command = [found or "", "-c", script]
+    has = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() if found else ""
+    if not found or has != REFERENCE_PYTHON:
+        raise SetupError(
+            f"{python} is {f'Python {has}' if has else 'not there or does not run'}, and imagecorruptions needs Python "
+            f"{REFERENCE_PYTHON}: get one by `apt install python{REFERENCE_PYTHON}-venv`, `pyenv install "
+            f"{REFERENCE_PYTHON}` or `uv python install {REFERENCE_PYTHON}`, and name it by --python, or name a ready "
+            "environment by --environment"
+        )
+    return found
+
+
+def _build(environment: Path, python: str, interpreter: Path) -> None:
+    """Build the environment; a mark in it says so until it is whole, so that an interrupted build starts over."""
+    print(f"building {environment} ({', '.join(REFERENCE)})", file=sys.stderr)
+    shutil.rmtree(environment, ignore_errors=True)
+    environment.mkdir(parents=True)
+    (environment / UNFINISHED).touch()
+    (environment / ".gitignore").write_text("*\n")
+    for command in (
+        [python, "-m", "venv", environment],
+        [interpreter, "-m", "pip", "install", "--disable-pip-version-check", "-q", *REFERENCE],
+    ):
+        if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
+            raise SetupError(f"`{' '.join(map(str, command))}` failed; see above")
+    if not _imports(interpreter):
+        raise SetupError(f"imagecorruptions is installed in {environment} but does not import")
+    (environment / UNFINISHED).unlink()
+
+
+def frost_folder(interpreter: Path) -> Path:
+    """Return the folder of the published frost textures."""
+    script = "import importlib.util as u; print(u.find_spec('imagecorruptions').submodule_search_locations[0])"
+    found = subprocess.run([interpreter, "-c", script], capture_output=True, text=True, check=True)
+    return Path(found.stdout.strip()) / "frost"
+
+
+# The two sides
+
+
+class Side:
+    """A process that makes calls of one side, one at a time; see `corruptions_worker`."""
+
+    def __init__(self, name: str, interpreter: str | Path, frost: Path | None = None) -> None:
+        self.name = name
+        environment = {**os.environ, **dict.fromkeys(THREADS, "1"), "PYTHONWARNINGS": "ignore"}
+        if frost:
+            environment["CORRUPTIONS_FROST"] = str(frost)
+        self._process = subprocess.Popen(
+            [interpreter, "-m", WORKER, name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=ROOT,
+        )
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Send a request and return the answer.
+
+        Raises:
+            RuntimeError: The process ended instead; it has printed why.
+        """
+        assert self._process.stdin and self._process.stdout
+        try:
+            print(json.dumps(request), file=self._process.stdin, flush=True)
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise RuntimeError(f"the process of {self.name} ended at {request}; see above")
+        return json.loads(line)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+
+@contextmanager
+def side(name: str, interpreter: str | Path, frost: Path | None = None) -> Iterator[Side]:
+    """Start a side and end it."""
+    running = Side(name, interpreter, frost)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+# Pictures
+
+
+def synthetic(size: Size) -> np.ndarray:
+    """Return a picture of gradients, edges and mild texture, uint8 RGB [H, W, 3]."""
+    width, height = size
+    rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j].astype(np.float32)
+    waves = [np.sin(5 * columns + 1), np.cos(4 * rows), np.sin(3 * (rows + columns))]
+    image = 127 + 80 * np.stack(waves, axis=-1)
+    for index in range(12):
+        x, y = (index * 5 % 12 + 0.5) / 12 * width, (index + 0.5) / 12 * height
+        colour = [index * step % 256 for step in (37, 83, 151)]
+        cv2.circle(image, (round(x), round(y)), max(min(size) // 10, 2), colour, cv2.FILLED)
+    image += np.random.default_rng(0).normal(0, 6, image.shape)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def sized(path: Path, size: Size) -> np.ndarray:
+    """Return a picture file at a size, uint8 RGB [H, W, 3].
+
+    Raises:
+        SetupError: It is not a picture.
+    """
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise SetupError(f"{path} is not a picture; name JPEG or PNG files")
+    return cv2.resize(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), size, interpolation=cv2.INTER_AREA)
+
+
+def write_pictures(paths: Sequence[Path], sizes: Iterable[Size], folder: Path) -> dict[Size, list[str]]:
+    """Write the pictures at each size as arrays that both sides read; a synthetic one where none is named."""
+    written: dict[Size, list[str]] = {}
+    for size in sizes:
+        images = [sized(path, size) for path in paths] or [synthetic(size)]
+        files = [folder / f"{label(size)}-{index}.npy" for index in range(len(images))]
+        for file, image in zip(files, images, strict=True):
+            np.save(file, image)
+        written[size] = [str(file) for file in files]
+    return written
+
+
+def label(size: Size) -> str:
+    """Return a size as it is written on the command line."""
+    return f"{size[0]}x{size[1]}"
+
+
+# Times
+
+
+@dataclass
+class Times:
+    """Seconds of the calls of both sides for one corruption, severity and size, over all pictures."""
+
+    size: Size
+    name: str
+    severity: int
+    reference: list[float] = field(default_factory=list)
+    ours: list[float] = field(default_factory=list)
+
+    @property
+    def medians(self) -> tuple[float, float]:
+        """Median milliseconds of the reference and of this package."""
+        return 1e3 * statistics.median(self.reference), 1e3 * statistics.median(self.ours)
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster this package is."""
+        reference, own = self.medians
+        return reference / own
+
+
+def measure(sides: dict[str, Side], times: Times, picture: str, rounds: int) -> None:
+    """Let both sides take turns on one picture and add their seconds; the first call of each is a warm-up."""
+
+    def call(name: str, seed: int) -> float:
+        request = {"picture": picture, "name": times.name, "severity": times.severity, "seed": seed}
+        return sides[name].ask(**request)["seconds"]
+
+    first = {name: call(name, 0) for name in sides}
+    if max(first.values()) < SHORT_SECONDS:
+        rounds *= SHORT_ROUNDS
+    for name, seconds in first.items():
+        if seconds > LONG_SECONDS:
+            getattr(times, name).append(seconds)
+    for seed in range(1, rounds + 1):
+        for name, seconds in first.items():
+            if seconds <= LONG_SECONDS:
+                getattr(times, name).append(call(name, seed))
+
+
+def measure_all(
+    sides: dict[str, Side], names: Sequence[str], pictures: dict[Size, list[str]], args: argparse.Namespace
+) -> list[Times]:
+    """Measure every corruption at every size and severity."""
+    results = [Times(size, name, level) for size in pictures for name in names for level in args.severities]
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=len(results))
+        for times in results:
+            progress.update(task, description=f"{label(times.size)} {times.name} {times.severity}")
+            for picture in pictures[times.size]:
+                measure(sides, times, picture, args.rounds)
+            progress.advance(task)
+    return results
+
+
+def time_table(results: Sequence[Times], size: Size, names: Sequence[str], severities: Sequence[int]) -> list[str]:
+    """Return the lines of the table of one size."""
+    columns = {
+        level: [times for times in results if (times.size, times.severity) == (size, level)] for level in severities
+    }
+    head = "".join(f" {level}: reference ms | ours ms | times faster |" for level in severities)
+    lines = [f"{label(size)} px, by severity", "", f"| corruption |{head}", "| --- |" + " ---: |" * 3 * len(severities)]
+    for index, name in enumerate(names):
+        lines.append(f"| {name} |" + "".join(_cells(*column[index].medians) for column in columns.values()))
+    sums = [map(sum, zip(*(times.medians for times in column), strict=True)) for column in columns.values()]
+    lines.append("| **sum** |" + "".join(_cells(*pair) for pair in sums))
+    means = [math.exp(statistics.fmean(math.log(times.ratio) for times in column)) for column in columns.values()]
+    lines.append("| **geometric mean** |" + "".join(f" | | {mean:.2f} |" for mean in means))
+    slower = [[times for times in column if times.ratio < 1] for column in columns.values()]
+    lines.append("| **slower** |" + "".join(f" | | {len(column)} |" for column in slower))
+    for level, column in zip(severities, slower, strict=True):
+        if column:
+            which = ", ".join(f"{times.name} {times.ratio:.3f}" for times in column)
+            lines += ["", f"Slower at severity {level}: {which}."]
+    return [*lines, ""]
+
+
+def _cells(reference: float, own: float) -> str:
+    return f" {reference:.2f} | {own:.2f} | {reference / own:.2f} |"
+
+
+# Memory
+
+
+def measure_memory(pictures: dict[Size, list[str]], names: Sequence[str]) -> list[tuple[Size, str, int, int]]:
+    """Return size, corruption, severity and bytes by which a call raises the peak, each in a fresh process."""
+    cases = [(name, MEMORY_SEVERITY) for name in names] + [(name, 5) for name in WIDE_KERNELS]
+    jobs = [(size, name, level) for size in pictures for name, level in cases]
+    results = []
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=len(jobs))
+        for size, name, level in jobs:
+            progress.update(task, description=f"{label(size)} {name} {level}")
+            with side("ours", sys.executable) as own:
+                request = {"picture": pictures[size][0], "name": name, "severity": level, "seed": 0, "memory": True}
+                results.append((size, name, level, own.ask(**request)["bytes"]))
+            progress.advance(task)
+    return results
+
+
+def memory_table(results: Sequence[tuple[Size, str, int, int]]) -> list[str]:
+    """Return the lines of the table; one copy is the picture in float32."""
+    lines = ["| size | corruption | severity | peak MB | float32 copies |", "| --- | --- | ---: | ---: | ---: |"]
+    for size, name, level, peak in results:
+        copies = peak / (size[0] * size[1] * 3 * 4)
+        lines.append(f"| {label(size)} | {name} | {level} | {peak / 1e6:.0f} | {copies:.2f} |")
+    return [*lines, ""]
+
+
+# Command line
+
+
+def machine() -> str:
+    """Return the processor and the system."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return f"{next(models, platform.processor())}, {os.cpu_count()} cores; {platform.platform()}"
+
+
+def describe(versions: dict[str, str]) -> str:
+    """Return versions as one phrase."""
+    return ", ".join(f"{name} {number}" for name, number in versions.items())
+
+
+def size_argument(text: str) -> Size:
+    """Return WIDTHxHEIGHT as numbers."""
+    width, height = map(int, text.split("x"))
+    if min(width, height) < 64:
+        raise argparse.ArgumentTypeError(f"{text} is too small; the measured pictures have 64 px a side or more")
+    return width, height
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the settings."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pictures", nargs="*", type=Path, help="resized to each size; by default a synthetic one")
+    parser.add_argument("--sizes", nargs="+", type=size_argument, metavar="WxH", help="default: 500x375 640x640")
+    parser.add_argument("--severities", nargs="+", type=int, choices=range(1, 6), default=[1, 3, 5])
+    parser.add_argument("--rounds", type=int, default=5, help="calls after the warm-up")
+    parser.add_argument("--python", default=f"python{REFERENCE_PYTHON}", help="builds the reference's environment")
+    parser.add_argument("--environment", type=Path, default=Path(".reference"), help="the reference's; built if absent")
+    parser.add_argument("--reference-only", action="store_true", help="build the environment and stop")
+    parser.add_argument("--memory", action="store_true", help="measure peak memory of this package, 3840x2160")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement")
+    args = parser.parse_intermixed_args(argv)
+    if args.rounds < 1:
+        parser.error(f"--rounds {args.rounds} is no measurement; pass 1 or more")
+    args.sizes = args.sizes or (MEMORY_SIZES if args.memory else SIZES)
+    return args
+
+
+def run_times(args: argparse.Namespace, interpreter: Path, folder: Path) -> dict[str, Any]:
+    """Measure and print times; return them."""
+    pictures = write_pictures(args.pictures, args.sizes, folder)
+    with side("reference", interpreter) as reference, side("ours", sys.executable, frost_folder(interpreter)) as own:
+        about = {running.name: running.ask() for running in (reference, own)}
+        names = about["ours"]["names"]
+        results = measure_all({"reference": reference, "ours": own}, names, pictures, args)
+    what = f"pictures: {len(args.pictures)}" if args.pictures else "a synthetic picture"
+    print(f"{machine()}\n\n- reference: {describe(about['reference']['versions'])}")
+    print(f"- ours: {describe(about['ours']['versions'])}")
+    rounds = (
+        f"{args.rounds} interleaved rounds ({args.rounds * SHORT_ROUNDS} where both take less than 20 ms, 1 over 3 s)"
+    )
+    print(f"- {what}; one thread; medians of {rounds}")
+    print(f"- about equal by design, the same codec: {', '.join(SAME_CODE)}\n")
+    for size in args.sizes:
+        print("\n".join(time_table(results, size, names, args.severities)))
+    return {"versions": {name: one["versions"] for name, one in about.items()}, "times": [asdict(t) for t in results]}
+
+
+def run_memory(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Measure and print memory; return it."""
+    pictures = write_pictures(args.pictures[:1], args.sizes, folder)
+    with side("ours", sys.executable) as own:
+        about = own.ask()
+    results = measure_memory(pictures, about["names"])
+    print(f"{machine()}\n\n- {describe(about['versions'])}")
+    print("- peak of resident memory over what it was before the call, result included; one thread\n")
+    print("\n".join(memory_table(results)))
+    keys = ("size", "name", "severity", "bytes")
+    return {"versions": {"ours": about["versions"]}, "memory": [dict(zip(keys, r, strict=True)) for r in results]}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the tables; return the exit status."""
+    args = parse(argv)
+    try:
+        interpreter = None if args.memory else reference_python(args.environment, args.python)
+        if args.reference_only:
+            return 0
+        with tempfile.TemporaryDirectory() as folder:
+            found = run_times(args, interpreter, Path(folder)) if interpreter else run_memory(args, Path(folder))
+    except SetupError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if args.json:
+        args.json.write_text(json.dumps({"machine": machine(), **found}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
