@@ -39,6 +39,7 @@ class Blur(NamedTuple):
     """Gaussian blur."""
 
     sigma: float
+    """Of the Gaussian, in pixels."""
 
 
 class Defocus(NamedTuple):
@@ -54,9 +55,11 @@ class Glass(NamedTuple):
     """Blur, local copies in place, blur."""
 
     sigma: float
+    """Of both Gaussians, in pixels."""
     reach: int
     """Offsets are drawn from -reach to reach - 1."""
     passes: int
+    """Times that every pixel copies a neighbour."""
 
 
 class Motion(NamedTuple):
@@ -65,25 +68,33 @@ class Motion(NamedTuple):
     radius: int
     """The line has 2 radius + 1 samples."""
     sigma: float
+    """Of the Gaussian, in pixels."""
 
 
 class Zoom(NamedTuple):
     """Mean of the picture and its magnifications by 1, 1 + step, ... below stop, as `numpy.arange` counts them."""
 
     stop: float
+    """Where magnifications end; rounding lets some sets reach it."""
     step: float
+    """Between magnifications."""
 
 
 class Snow(NamedTuple):
     """Thresholded noise, magnified and blurred along the wind."""
 
     mean: float
+    """Of the noise that flakes grow from."""
     sigma: float
+    """Of the noise that flakes grow from."""
     zoom: float
+    """Magnification of the noise."""
     threshold: float
+    """Smaller values are no flake."""
     radius: int
-    """Of the motion blur, as its sigma below."""
+    """Of the motion blur, in pixels: the line has 2 radius + 1 samples."""
     motion_sigma: float
+    """Of the motion blur, in pixels."""
     keep: float
     """Weight of the picture against its whitened version."""
 
@@ -92,7 +103,9 @@ class Frost(NamedTuple):
     """Weighted sum of the picture and a photograph of frost."""
 
     image: float
+    """Weight of the picture."""
     texture: float
+    """Weight of the texture."""
     scale: float = 1.1
     """Magnification of the texture after it was enlarged, where needed, to cover the picture."""
 
@@ -101,6 +114,7 @@ class Fog(NamedTuple):
     """Plasma-fractal clouds."""
 
     density: float
+    """Brightness of the thickest cloud."""
     decay: float
     """Factor between the noise amplitudes of neighbouring scales: smaller is rougher."""
 
@@ -109,19 +123,23 @@ class Shift(NamedTuple):
     """Addition to a value in 0..1."""
 
     amount: float
+    """Added to the value of HSV."""
 
 
 class Scale(NamedTuple):
     """Factor of a value in 0..1."""
 
     factor: float
+    """Of the distance to the mean."""
 
 
 class Saturate(NamedTuple):
     """Saturation becomes factor x saturation + shift, clipped to 0..1."""
 
     factor: float
+    """Of the saturation."""
     shift: float
+    """Added to it."""
 
 
 class Elastic(NamedTuple):
@@ -135,7 +153,9 @@ class ElasticAffine(NamedTuple):
     """The older form of the 32 and 64 px sets: a random affine map, then a displacement; all relative to the side."""
 
     alpha: float
+    """Multiplies the smoothed field."""
     sigma: float
+    """Of the smoothing."""
     affine: float
     """Range of each of three points' random offsets."""
 
@@ -144,24 +164,31 @@ class Share(NamedTuple):
     """Pixelate: the side left, as a share."""
 
     side: float
+    """Of the side, before it is enlarged again."""
 
 
 class Jpeg(NamedTuple):
     """JPEG compression with 4:2:0 chroma."""
 
     quality: int
+    """As libjpeg counts it."""
 
 
 class Spatter(NamedTuple):
     """Drops of water (severities 1-3) or mud (4-5) grown from thresholded noise."""
 
     mean: float
+    """Of the noise that drops grow from."""
     sigma: float
+    """Of the noise that drops grow from."""
     blur: float
+    """Sigma of the blur that joins the noise to drops, in pixels."""
     threshold: float
+    """Smaller values are no drop."""
     amount: float
     """Water: opacity of the thickest drop. Mud: sigma of the blur of its mask."""
     mud: bool
+    """Mud instead of water."""
 
 
 Level = Any

@@ -17,6 +17,7 @@ COMMANDS = {
     "unpack": "Turn packed weights back into a .pt that plain Ultralytics loads.",
     "info": "Show what a weight file is, layer by layer.",
     "data": "Build a data set: voc from a VOCdevkit folder, or shapes.",
+    "corrupt": "Look at pictures under the 19 corruptions.",
     "demo": "Train and compare on the embedded data set, in minutes on a CPU.",
     "env": "Print versions and hardware for a bug report.",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import warnings
 from importlib import metadata
 
 import click
@@ -47,7 +48,8 @@ def environment() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
     }
     found |= {name: _version(name) for name in PACKAGES}
-    return found | {"cpus": str(os.cpu_count() or "unknown"), "memory": _memory()} | _torch()
+    found |= {"cpus": str(os.cpu_count() or "unknown"), "memory": _memory(), "frost textures": _frost()}
+    return found | _torch()
 
 
 def _version(package: str) -> str:
@@ -55,6 +57,18 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
+
+
+def _frost() -> str:
+    """Return which textures the frost corruption takes: `published`, `generated`, or a folder, whose name stays out."""
+    from corruptions.frost import frost_textures
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return frost_textures().source.partition(":")[0]
+        except (ValueError, OSError):
+            return "unusable folder"
 
 
 def _memory() -> str:
