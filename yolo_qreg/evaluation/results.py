@@ -1,0 +1,257 @@
+"""What an evaluation found, as data: scores, deltas and what was run, in a folder of CSV and JSON files.
+
+Everything that people look at is computed from these files. mAP is a fraction in scores and points (x 100) in deltas.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from yolo_qreg.errors import InputError
+from yolo_qreg.files import write_atomic
+
+CLEAN = "clean"
+ALL = "all"
+"""The mean over every corruption that was evaluated: the paper's, where these are the 19."""
+BENCHMARK = "benchmark"
+"""The mean over those among the benchmark's 15: mPC."""
+OVER_SEVERITIES = 0
+"""The severity of a mean over severities, and of clean pictures."""
+
+SCORES, CLASS_SCORES, DELTAS, RUN = "scores.csv", "class_scores.csv", "deltas.csv", "run.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """How one model does on one kind of pictures; a missing number is one that the data do not define.
+
+    Attributes:
+        model: Its name in this evaluation.
+        corruption: `clean` or one of the 19.
+        severity: 1 to 5, 0 for clean.
+        images: Number of pictures.
+        map50_95: mAP@[.50:.95] of COCO, 0..1, as the others.
+        map50: AP at IoU .50.
+        map75: AP at IoU .75.
+        small: mAP@[.50:.95] of boxes below 32^2 px.
+        medium: From 32^2 to 96^2 px.
+        large: Above.
+        voc07_ap50: AP50 by 11 points, as in VOC 2007.
+        voc_ap50: AP50 by all points, as in VOC from 2010.
+    """
+
+    model: str
+    corruption: str
+    severity: int
+    images: int
+    map50_95: float
+    map50: float
+    map75: float
+    small: float | None
+    medium: float | None
+    large: float | None
+    voc07_ap50: float
+    voc_ap50: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassScore:
+    """A model's AP of one class; None where the pictures hold none of it."""
+
+    model: str
+    corruption: str
+    severity: int
+    name: str
+    map50_95: float | None
+    map50: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """How much better a model is than the baseline on the same pictures, in points of mAP@[.50:.95].
+
+    Attributes:
+        model: The model.
+        corruption: `clean`, one of the 19, `all` or `benchmark`.
+        severity: 1 to 5, or 0: clean, or the mean over the severities evaluated.
+        points: Model minus baseline.
+        low: Lower end of the 95% interval of a paired bootstrap over pictures.
+        high: Upper end.
+    """
+
+    model: str
+    corruption: str
+    severity: int
+    points: float
+    low: float
+    high: float
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval excludes 0."""
+        return not self.low <= 0 <= self.high
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model under evaluation.
+
+    Attributes:
+        name: Unique in the evaluation.
+        file: Name of the weight file, without folders.
+        sha256: Of the file, or of the files of a folder.
+        method: Quantizer; None for float models and files that do not say.
+        bits: Of most weights; 32 for float, None where the file does not say.
+        size_mb: Of the weights, packed where they are quantized; MB are 10^6 bytes.
+        run: Run folder of its training, where that lies beside the weights.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    method: str | None
+    bits: int | None
+    size_mb: float
+    run: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """An evaluation.
+
+    Attributes:
+        models: In the order given; the baseline among them.
+        baseline: Name of the baseline.
+        corruptions: Those evaluated, in published order.
+        severities: Those evaluated.
+        scores: One for each model, corruption and severity, and one for each model on clean pictures.
+        class_scores: The same by class.
+        deltas: For each model but the baseline: of each score, of means over severities (severity 0), and of the means
+            `all` and `benchmark`, per severity and over all.
+        setup: What else the results depend on or were made with: data, image size, seed, versions, commands.
+    """
+
+    models: tuple[Model, ...]
+    baseline: str
+    corruptions: tuple[str, ...]
+    severities: tuple[int, ...]
+    scores: tuple[Score, ...]
+    class_scores: tuple[ClassScore, ...] = ()
+    deltas: tuple[Delta, ...] = ()
+    setup: dict[str, Any] = field(default_factory=dict)
+
+    def score(self, model: str, corruption: str = CLEAN, severity: int = OVER_SEVERITIES) -> Score:
+        """Return one score.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for score in self.scores:
+            if (score.model, score.corruption, score.severity) == (model, corruption, severity):
+                return score
+        raise KeyError((model, corruption, severity))
+
+    def mean(self, model: str, corruptions: Iterable[str], severities: Iterable[int] | None = None) -> float:
+        """Return a model's mean mAP@[.50:.95] over corruptions and severities (all evaluated ones by default), 0..1."""
+        wanted, levels = set(corruptions), set(self.severities if severities is None else severities)
+        values = [
+            s.map50_95 for s in self.scores if s.model == model and s.corruption in wanted and s.severity in levels
+        ]
+        if not values:
+            raise KeyError((model, sorted(wanted)))
+        return math.fsum(values) / len(values)
+
+    def delta(self, model: str, corruption: str, severity: int = OVER_SEVERITIES) -> Delta:
+        """Return one delta.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for delta in self.deltas:
+            if (delta.model, delta.corruption, delta.severity) == (model, corruption, severity):
+                return delta
+        raise KeyError((model, corruption, severity))
+
+
+def save(results: Results, folder: Path) -> None:
+    """Write the results into a folder, each file whole or as it was."""
+    for name, rows, kind in (
+        (SCORES, results.scores, Score),
+        (CLASS_SCORES, results.class_scores, ClassScore),
+        (DELTAS, results.deltas, Delta),
+    ):
+        _write(folder / name, _to_csv(rows, kind))
+    run = {
+        "baseline": results.baseline,
+        "models": [asdict(model) for model in results.models],
+        "corruptions": results.corruptions,
+        "severities": results.severities,
+        "setup": results.setup,
+    }
+    _write(folder / RUN, json.dumps(run, indent=2, ensure_ascii=False) + "\n")
+
+
+def load(folder: Path) -> Results:
+    """Read what `save` wrote.
+
+    Raises:
+        InputError: The folder holds no results, or damaged ones.
+    """
+    if not (folder / RUN).is_file():
+        raise InputError(f"{folder} holds no results ({RUN} is missing); name a folder that eval-corrupted wrote")
+    try:
+        run = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        return Results(
+            models=tuple(Model(**model) for model in run["models"]),
+            baseline=run["baseline"],
+            corruptions=tuple(run["corruptions"]),
+            severities=tuple(run["severities"]),
+            scores=_from_csv(folder / SCORES, Score),
+            class_scores=_from_csv(folder / CLASS_SCORES, ClassScore),
+            deltas=_from_csv(folder / DELTAS, Delta),
+            setup=run["setup"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"results in {folder} cannot be read ({error}); run eval-corrupted again") from error
+
+
+Row = TypeVar("Row", Score, ClassScore, Delta)
+
+
+def _to_csv(rows: Sequence[Any], kind: type) -> str:
+    """Write floats with as many digits as it takes to read back the same number; None as nothing."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [f.name for f in fields(kind)]
+    writer.writerow(names)
+    for row in rows:
+        values = (getattr(row, name) for name in names)
+        writer.writerow(["" if v is None else repr(float(v)) if isinstance(v, float) else v for v in values])
+    return text.getvalue()
+
+
+def _from_csv(path: Path, kind: type[Row]) -> tuple[Row, ...]:
+    hints = get_type_hints(kind)
+    with path.open(encoding="utf-8", newline="") as file:
+        return tuple(
+            kind(**{name: _read(hints[name], text) for name, text in row.items()}) for row in csv.DictReader(file)
+        )
+
+
+def _read(hint: Any, text: str) -> Any:
+    if isinstance(hint, UnionType):
+        return float(text) if text else None
+    assert not get_args(hint)
+    return hint(text)
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomic(path, lambda file: file.write(text.encode()))

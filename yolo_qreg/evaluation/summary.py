@@ -1,0 +1,68 @@
+"""The figures that the paper's tables hold, from scores: means over corruptions, mPC, rPC, Equation 5."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from corruptions import select
+from yolo_qreg.evaluation.results import Results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """One model's row of the headline table; mAP@[.50:.95] as fractions.
+
+    Attributes:
+        model: Its name.
+        clean: On clean pictures.
+        corrupted: Mean over every corruption and severity evaluated: the paper's Table 1 where these are the 19.
+        mpc: Mean performance under corruption: over those of the benchmark's 15; None where none of them was evaluated.
+        rpc: Relative performance under corruption: mpc / clean; None where one is missing or clean is 0.
+        equation5: The paper's Equation 5, gain over the baseline on corrupted pictures; None for the baseline.
+    """
+
+    model: str
+    clean: float
+    corrupted: float
+    mpc: float | None
+    rpc: float | None
+    equation5: float | None
+
+
+def equation5(baseline_points: float, points: float) -> float:
+    """Return 100 log10((100 - baseline) / (100 - model)), Equation 5 of the paper, from mAP in points.
+
+    The paper writes log; its own figures are those of the logarithm to base 10.
+
+    Example:
+        >>> round(equation5(28.78, 30.34), 2)
+        0.96
+    """
+    return 100 * math.log10((100 - baseline_points) / (100 - points))
+
+
+def summarize(results: Results) -> tuple[Summary, ...]:
+    """Return a row for every model, in their order.
+
+    Raises:
+        KeyError: A score is missing.
+    """
+    benchmark = [name for name in results.corruptions if name in select(["benchmark"])]
+    baseline = results.mean(results.baseline, results.corruptions)
+    rows = []
+    for model in results.models:
+        clean = results.score(model.name).map50_95
+        corrupted = results.mean(model.name, results.corruptions)
+        mpc = results.mean(model.name, benchmark) if benchmark else None
+        rows.append(
+            Summary(
+                model=model.name,
+                clean=clean,
+                corrupted=corrupted,
+                mpc=mpc,
+                rpc=mpc / clean if mpc is not None and clean else None,
+                equation5=None if model.name == results.baseline else equation5(100 * baseline, 100 * corrupted),
+            )
+        )
+    return tuple(rows)
