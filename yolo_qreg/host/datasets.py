@@ -1,10 +1,16 @@
-"""From `--data voc|shapes|file.yaml` to the YAML file that the host reads."""
+"""From `--data voc|shapes|file.yaml` to the YAML file that the host reads, and to the pictures it names."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ultralytics.utils import DATASETS_DIR, ONLINE
+import numpy as np
+from numpy.typing import NDArray
+from ultralytics.data.dataset import YOLODataset
+from ultralytics.data.utils import check_det_dataset
+from ultralytics.utils import DATASETS_DIR, DEFAULT_CFG, ONLINE
 
 from yolo_qreg.data.registry import named_data
 from yolo_qreg.errors import InputError
@@ -29,3 +35,56 @@ def resolve_data(data: str | Path) -> Path:
     if not found.is_file() and found.parent != Path():  # a bare name may be one that the host ships, like coco8.yaml
         raise InputError(f"data={data} does not exist; name a data set's YAML file, voc or shapes")
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPicture:
+    """One picture of a data set, as the host reads it.
+
+    Attributes:
+        path: Of its file.
+        size: Width and height in pixels.
+        labels: Class numbers [N].
+        boxes: xyxy in pixels, float32 [N, 4].
+    """
+
+    path: Path
+    size: tuple[int, int]
+    labels: NDArray[np.int16]
+    boxes: NDArray[np.float32]
+
+
+def validation_pictures(data: Path, split: str = "val") -> tuple[list[LabelledPicture], tuple[str, ...]]:
+    """Return the pictures of a split in file-name order, and the class names.
+
+    The host reads and checks the labels, so these are the boxes that its `val` measures against.
+
+    Raises:
+        InputError: The data set is missing, or has no such split, picture or label.
+    """
+    try:
+        found = check_det_dataset(str(data))
+        if not found.get(split):
+            raise InputError(f"data={data} has no {split} split; name one in the YAML file")
+        dataset = YOLODataset(
+            img_path=found[split], data=found, task="detect", augment=False, rect=False, hyp=DEFAULT_CFG, prefix=""
+        )
+    except InputError:
+        raise
+    except (OSError, RuntimeError, AssertionError, SyntaxError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"data={data}: {' '.join(str(error).split())[:300]}") from error
+    names = tuple(str(found["names"][i]) for i in range(len(found["names"])))
+    pictures = [_labelled(label) for label in sorted(dataset.labels, key=lambda label: str(label["im_file"]))]
+    return pictures, names
+
+
+def _labelled(label: dict[str, Any]) -> LabelledPicture:
+    height, width = label["shape"]
+    centre, size = label["bboxes"][:, :2], label["bboxes"][:, 2:]
+    corners = np.concatenate([centre - size / 2, centre + size / 2], axis=1) * np.array([width, height] * 2)
+    return LabelledPicture(
+        path=Path(label["im_file"]),
+        size=(int(width), int(height)),
+        labels=label["cls"].reshape(-1).astype(np.int16),
+        boxes=corners.astype(np.float32),
+    )

@@ -1,0 +1,86 @@
+"""Corrupted copies of a data set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from corruptions import corrupt, rng_for
+from yolo_qreg.errors import InputError
+from yolo_qreg.evaluation.corrupted_copy import CopySettings, write_copy
+from yolo_qreg.host.datasets import validation_pictures
+
+
+def settings(data: Path, out: Path) -> CopySettings:
+    """Return settings of four kinds of damage."""
+    return CopySettings(data=data, out=out, corruptions=("shot_noise", "fog"), severities=(2, 4), seed=3)
+
+
+def write(given: CopySettings) -> tuple[list[Path], int]:
+    """Write the copy; return its YAML files and how many pictures were made."""
+    made: list[int] = []
+    files = write_copy(given, lambda total: lambda label, done: made.append(done))
+    return files, sum(made)
+
+
+def test_a_copy_is_a_data_set(shapes: Path, tmp_path: Path) -> None:
+    """Each YAML file names pictures that are those of `corrupt`, with the labels of the originals."""
+    files, made = write(settings(shapes, tmp_path))
+    assert [file.name for file in files] == ["shot_noise-2.yaml", "shot_noise-4.yaml", "fog-2.yaml", "fog-4.yaml"]
+    assert made == 4 * 12
+    originals, names = validation_pictures(shapes)
+    copies, copied_names = validation_pictures(files[1])
+    assert copied_names == names
+    assert len(copies) == len(originals) == 12
+    for original, copied in zip(originals, copies, strict=True):
+        assert copied.labels.tolist() == original.labels.tolist()
+        np.testing.assert_allclose(copied.boxes, original.boxes, atol=1e-3)
+        picture = cv2.cvtColor(cv2.imread(str(original.path)), cv2.COLOR_BGR2RGB)
+        expected = corrupt(picture, "shot_noise", 4, rng_for(3, original.path.name, "shot_noise", 4))
+        np.testing.assert_array_equal(cv2.cvtColor(cv2.imread(str(copied.path)), cv2.COLOR_BGR2RGB), expected)
+
+
+def test_a_copy_continues(shapes: Path, tmp_path: Path) -> None:
+    """What is there is not made again, more corruptions may be added, worker processes change nothing."""
+    given = settings(shapes, tmp_path)
+    write(given)
+    pictures = sorted((tmp_path / "images" / "fog-2").iterdir())
+    before = pictures[0].read_bytes()
+    pictures[0].unlink()
+    assert write(given)[1] == 1
+    assert pictures[0].read_bytes() == before
+    assert write(given)[1] == 0
+    assert write(replace(given, corruptions=("fog", "frost"), severities=(2,), workers=2))[1] == 12
+
+
+@pytest.mark.parametrize("change", [{"seed": 4}, {"format": "jpeg"}])
+def test_copies_are_not_mixed(change: dict[str, object], shapes: Path, tmp_path: Path) -> None:
+    """Pictures of another seed or format need their own folder."""
+    given = replace(settings(shapes, tmp_path), corruptions=("fog",), severities=(1,))
+    write(given)
+    with pytest.raises(InputError, match="other settings"):
+        write(replace(given, **change))  # type: ignore[arg-type]
+
+
+def test_other_files_are_left_alone(shapes: Path, tmp_path: Path) -> None:
+    """A folder that holds something else is refused."""
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(InputError, match="not empty"):
+        write(settings(shapes, tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_jpeg_files_are_smaller(shapes: Path, tmp_path: Path) -> None:
+    """They lose little of a noisy picture and take a fraction of its room."""
+    base = replace(settings(shapes, tmp_path / "png"), corruptions=("shot_noise",), severities=(4,))
+    write(base)
+    write(replace(base, out=tmp_path / "jpeg", format="jpeg"))
+    png, jpeg = (sorted((tmp_path / kind / "images" / "shot_noise-4").iterdir()) for kind in ("png", "jpeg"))
+    assert [path.suffix for path in jpeg] == [".jpg"] * 12
+    assert sum(p.stat().st_size for p in jpeg) < 0.6 * sum(p.stat().st_size for p in png)
+    difference = cv2.imread(str(png[0])).astype(int) - cv2.imread(str(jpeg[0]))
+    assert 0 < np.abs(difference).mean() < 20

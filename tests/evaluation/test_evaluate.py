@@ -1,0 +1,180 @@
+"""A whole evaluation: what it measures, and that its work is done once, whatever interrupts it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import small_evaluations
+import torch
+from small_evaluations import CORRUPTIONS, KINDS, SEVERITIES, contents, run
+
+from yolo_qreg.errors import InputError
+from yolo_qreg.evaluation import damage as damage_module
+from yolo_qreg.evaluation import evaluate as evaluate_module
+from yolo_qreg.evaluation.results import ALL, BENCHMARK, CLEAN, Results, load
+from yolo_qreg.host.validate import validate
+from yolo_qreg.shipped import shipped
+
+
+@pytest.fixture(scope="module")
+def finished(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Results]:
+    """An evaluation without worker processes; nothing of it may be changed."""
+    out = tmp_path_factory.mktemp("finished")
+    return out, run(shapes, out)
+
+
+def test_there_is_a_score_for_everything(finished: tuple[Path, Results]) -> None:
+    """Each model has one for clean pictures and one for each corruption and severity, and its classes too."""
+    _, results = finished
+    kinds = {(s.corruption, s.severity) for s in results.scores}
+    assert kinds == {(CLEAN, 0), *((name, level) for name in CORRUPTIONS for level in SEVERITIES)}
+    assert len(results.scores) == 2 * KINDS
+    assert all(score.images == 12 for score in results.scores)
+    assert results.score("shapes-fp32").map50_95 > 0.1
+    assert results.score("shapes-fp32", "shot_noise", 5).map50_95 < results.score("shapes-fp32").map50_95
+    fog = [s.map50_95 for s in results.class_scores if (s.model, s.corruption, s.severity) == ("shapes-fp32", "fog", 1)]
+    known = [value for value in fog if value is not None]
+    assert np.mean(known) == pytest.approx(results.score("shapes-fp32", "fog", 1).map50_95, abs=1e-12)
+
+
+def test_deltas_are_differences_in_points(finished: tuple[Path, Results]) -> None:
+    """Of cells, of means over severities, and of means over corruptions."""
+    _, results = finished
+    names = "shapes-dorefa8", "shapes-fp32"
+    for name, level in [(CLEAN, 0), ("fog", 5)]:
+        ours, base = (results.score(model, name, level).map50_95 for model in names)
+        assert results.delta(names[0], name, level).points == pytest.approx(100 * (ours - base), abs=1e-9)
+    ours, base = (results.mean(model, CORRUPTIONS) for model in names)
+    assert results.delta(names[0], ALL).points == pytest.approx(100 * (ours - base), abs=1e-9)
+    assert results.delta(names[0], BENCHMARK).points == results.delta(names[0], ALL).points  # both are among the 15
+    ours, base = (results.mean(model, ["fog"]) for model in names)
+    assert results.delta(names[0], "fog").points == pytest.approx(100 * (ours - base), abs=1e-9)
+    assert all(delta.low <= delta.high for delta in results.deltas)
+
+
+def test_a_copy_of_the_baseline_has_no_delta_at_all(shapes: Path, tmp_path: Path) -> None:
+    """Every resample sees the same pictures on both sides, so even the intervals are 0 wide."""
+    checkpoint = torch.load(shipped("shapes-fp32"), weights_only=False)
+    torch.save({**checkpoint, "note": "other bytes"}, tmp_path / "copy.pt")
+    results = run(shapes, tmp_path / "out", [shipped("shapes-fp32"), tmp_path / "copy.pt"])
+    assert len(results.models) == 2
+    assert {(d.points, d.low, d.high) for d in results.deltas} == {(0.0, 0.0, 0.0)}
+    assert not any(delta.decided for delta in results.deltas)
+
+
+@pytest.mark.parametrize("name", ["shapes-fp32", "shapes-dorefa8"])
+def test_clean_scores_agree_with_the_host(name: str, shapes: Path, finished: tuple[Path, Results]) -> None:
+    """They are those of `YOLO.val`, but for the way that areas under curves are interpolated."""
+    theirs = validate(shipped(name), shapes, imgsz=160, batch=4, device="cpu")
+    ours = finished[1].score(name)
+    assert ours.map50 == pytest.approx(theirs.map50, abs=0.02)  # 12 pictures; 1,143 agree to .005
+    assert ours.map50_95 == pytest.approx(theirs.map50_95, abs=0.02)
+
+
+def test_finished_work_is_not_repeated(
+    shapes: Path, finished: tuple[Path, Results], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same command again loads no model, and changes no file."""
+    out, results = finished
+    before = contents(out)
+    monkeypatch.setattr(evaluate_module, "Detector", None)
+    assert run(shapes, out) == results
+    assert contents(out) == before
+    assert load(out) == results
+
+
+def test_changes_make_new_cells(shapes: Path, finished: tuple[Path, Results], tmp_path: Path) -> None:
+    """Another seed keeps the clean cells alone, another size none; more corruptions keep all."""
+    cells = {name for name in contents(finished[0]) if name.startswith("cells") and name.endswith(".json")}
+
+    def shared(**changes: Any) -> int:
+        out = tmp_path / str(len(list(tmp_path.iterdir())))
+        run(shapes, out, **changes)
+        return len(cells & contents(out).keys())
+
+    assert len(cells) == 2 * KINDS
+    assert shared(seed=1) == 2
+    assert shared(imgsz=128) == 0
+    assert shared(limit=6) == 0
+    assert shared(corruptions=("fog", "contrast")) == 2 * (1 + len(SEVERITIES))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_change_nothing(workers: int, shapes: Path, finished: tuple[Path, Results], tmp_path: Path) -> None:
+    """Any number of processes gives the same bytes."""
+    run(shapes, tmp_path, workers=workers)
+    assert contents(tmp_path) == contents(finished[0])
+
+
+@pytest.mark.parametrize("pictures", [12, 60])
+def test_a_killed_evaluation_continues(
+    pictures: int, shapes: Path, finished: tuple[Path, Results], tmp_path: Path
+) -> None:
+    """After SIGKILL no worker is left, and the rest makes the bytes of an uninterrupted run."""
+    command = [sys.executable, small_evaluations.__file__, str(shapes), str(tmp_path), str(pictures)]
+    process = subprocess.Popen(command, start_new_session=True)
+    assert process.wait(timeout=120) < 0
+    deadline = time.monotonic() + 30
+    while _group_exists(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _group_exists(process.pid), "worker processes outlive their parent"
+    done = {name: data for name, data in contents(tmp_path).items() if ".part" not in name}
+    assert len(done) < len(contents(finished[0]))
+    run(shapes, tmp_path)
+    after = {name: data for name, data in contents(tmp_path).items() if ".part" not in name}
+    assert after == contents(finished[0])
+    assert done.items() <= after.items()
+
+
+def _group_exists(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_cache_spares_the_damage(
+    shapes: Path, finished: tuple[Path, Results], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With kept pictures a second sweep calls no corruption, and finds the same; another seed has its own pictures."""
+    run(shapes, tmp_path / "first", cache=tmp_path / "cache")
+    kept = len(list((tmp_path / "cache").rglob("*.png")))
+    assert kept == 12 * (KINDS - 1)
+    monkeypatch.setattr(damage_module, "corrupt", None)
+    run(shapes, tmp_path / "second", cache=tmp_path / "cache")
+    assert contents(tmp_path / "second") == contents(tmp_path / "first") == contents(finished[0])
+    monkeypatch.undo()
+    run(shapes, tmp_path / "third", cache=tmp_path / "cache", seed=1)
+    assert len(list((tmp_path / "cache").rglob("*.png"))) == 2 * kept
+
+
+def test_a_limit_spreads_over_the_data(shapes: Path, tmp_path: Path) -> None:
+    """Half of the pictures are every second one, not the first half."""
+    results = run(shapes, tmp_path, limit=6, corruptions=())
+    assert results.scores[0].images == 6
+    everything = run(shapes, tmp_path, limit=12, corruptions=())
+    assert everything.scores[0].images == 12
+    assert results.setup["data_sha256"] != everything.setup["data_sha256"]
+
+
+def test_weights_of_other_classes_are_refused(shapes: Path, tmp_path: Path) -> None:
+    """A model of other classes cannot be measured on these labels."""
+    other = tmp_path / "other.yaml"
+    other.write_text(shapes.read_text().replace("names:", "names_:") + "\nnames: {0: left, 1: right}\nnc: 2\n")
+    with pytest.raises(InputError, match="classes"):
+        run(other, tmp_path / "out")
+
+
+def test_the_gallery_shows_every_corruption(finished: tuple[Path, Results]) -> None:
+    """One picture for clean and each corruption, at one of the severities."""
+    out, results = finished
+    assert {path.stem for path in (out / "gallery").iterdir()} == {CLEAN, *CORRUPTIONS}
+    assert results.setup["gallery"]["severity"] in SEVERITIES

@@ -1,0 +1,127 @@
+"""One picture under every corruption with the boxes of every model, for people to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+from numpy.typing import NDArray
+
+from corruptions.pixels import Image
+from yolo_qreg.evaluation.detections import Detections, GroundTruth
+from yolo_qreg.evaluation.matching import IOU_50, match
+from yolo_qreg.evaluation.results import OVER_SEVERITIES
+from yolo_qreg.evaluation.sweep import Task
+from yolo_qreg.files import write_atomic
+
+FOLDER = "gallery"
+SHOWN_SCORE = 0.25
+"""Boxes below this score are not drawn; the host's predict does the same."""
+OBJECTS = range(2, 7)
+"""How many objects a picture that is shown should have."""
+PANEL_PX = 400
+"""Longer side of one model's panel."""
+GAP_PX, FONT_PX, LINE_PX, QUALITY = 6, 13, 3, 85
+TRUTH = "ground truth"
+COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000")
+
+
+def choose_picture(truth: GroundTruth, clean: Detections) -> int:
+    """Return the picture whose least certain object is found most certainly, among those of a few objects.
+
+    Args:
+        truth: The objects.
+        clean: What the baseline finds on clean pictures.
+    """
+    counts = np.bincount(truth.image, minlength=len(truth.image_ids))
+    found: dict[int, list[float]] = {}
+    for kind in match(truth, clean).classes:
+        hit = kind.true_positive[IOU_50]
+        for image, score in zip(kind.image[hit].tolist(), kind.score[hit].tolist(), strict=True):
+            found.setdefault(image, []).append(score)
+    certain = {image: min(scores) for image, scores in found.items() if len(scores) == counts[image]}
+    few = {image: score for image, score in certain.items() if counts[image] in OBJECTS}
+    return max(few or certain or {int(counts.argmax()): 0.0}, key=lambda image: (few or certain).get(image, 0.0))
+
+
+def write_gallery(tasks: Sequence[Task], truth: GroundTruth, image: int, severity: int, out: Path) -> None:
+    """Write out/gallery/NAME.jpg for clean and every corruption: the objects, then what each model finds, in a row.
+
+    Args:
+        tasks: All finished.
+        truth: The objects.
+        image: Which picture, by index.
+        severity: Of the corruptions.
+        out: Folder of the results.
+    """
+    objects = _boxes(truth.boxes, truth.label, None, truth.image == image)
+    for task in tasks:
+        if task.damage.severity not in (severity, OVER_SEVERITIES):
+            continue
+        picture = task.damage.picture(Path(truth.image_ids[image]))[..., ::-1]
+        panels = {TRUTH: objects}
+        for name, cell in task.cells.items():
+            found = cell.detections()
+            shown = (found.image == image) & (found.score >= SHOWN_SCORE)
+            panels[name] = _boxes(found.boxes, found.label, found.score, shown)
+        data = _page(picture, panels, truth.names)
+        _write(out / FOLDER / f"{task.damage.corruption}.jpg", data)
+
+
+def _write(path: Path, data: bytes) -> None:
+    write_atomic(path, lambda file: file.write(data))
+
+
+Box = tuple[tuple[float, ...], int, float | None]
+"""xyxy in pixels, class number and score."""
+
+
+def _boxes(boxes: NDArray[Any], label: NDArray[Any], score: NDArray[Any] | None, shown: NDArray[Any]) -> list[Box]:
+    scores = [None] * int(shown.sum()) if score is None else score[shown].tolist()
+    return [
+        (tuple(box), int(kind), value)
+        for box, kind, value in zip(boxes[shown].tolist(), label[shown].tolist(), scores, strict=True)
+    ]
+
+
+def _page(picture: Image, panels: Mapping[str, Sequence[Box]], names: Sequence[str]) -> bytes:
+    """Return the panels in a row, each headed by its name, as a JPEG."""
+    height, width = picture.shape[:2]
+    scale = PANEL_PX / max(height, width)
+    size = round(width * scale), round(height * scale)
+    small = PIL.Image.fromarray(np.ascontiguousarray(picture)).resize(size, PIL.Image.Resampling.LANCZOS)
+    head = FONT_PX + 2 * LINE_PX
+    page = PIL.Image.new("RGB", (len(panels) * (size[0] + GAP_PX) - GAP_PX, size[1] + head), "white")
+    font = PIL.ImageFont.load_default(FONT_PX)
+    for index, (name, boxes) in enumerate(panels.items()):
+        panel = small.copy()
+        _draw(PIL.ImageDraw.Draw(panel), boxes, scale, names, font)
+        left = index * (size[0] + GAP_PX)
+        page.paste(panel, (left, head))
+        PIL.ImageDraw.Draw(page).text((left + 1, 0), name, fill="#222222", font=font)
+    stream = BytesIO()
+    page.save(stream, "JPEG", quality=QUALITY, optimize=True)
+    return stream.getvalue()
+
+
+def _draw(
+    pen: PIL.ImageDraw.ImageDraw,
+    boxes: Sequence[Box],
+    scale: float,
+    names: Sequence[str],
+    font: PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont,
+) -> None:
+    for box, kind, score in boxes:
+        colour = COLOURS[kind % len(COLOURS)]
+        left, top, right, bottom = (scale * value for value in box)
+        pen.rectangle((left, top, right, bottom), outline=colour, width=2)
+        text = names[kind] if score is None else f"{names[kind]} {score:.2f}"
+        at = left + 2, max(top - FONT_PX - 1, 0)
+        pen.rectangle(pen.textbbox(at, text, font=font), fill=colour)
+        pen.text(at, text, fill="white", font=font)

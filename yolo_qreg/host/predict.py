@@ -1,0 +1,145 @@
+"""Detections of any weights that the host runs, from the same pixels and by the same rules as its `val`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from ultralytics.data.augment import LetterBox
+from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.utils import nms, ops
+from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.torch_utils import select_device
+
+from yolo_qreg.errors import InputError
+
+LEAST_SCORE = 0.001
+NMS_IOU = 0.7
+MOST_BOXES = 300
+BORDER = 0.5
+"""Strides of grey that `val` adds to a batch, half on either side."""
+
+Picture = NDArray[np.uint8]
+Boxes = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int16]]
+"""Of one picture: xyxy in pixels [N, 4], scores [N], class numbers [N]."""
+
+
+class Detector:
+    """One model, loaded once.
+
+    Args:
+        weights: .pt of ours or of Ultralytics, .onnx, or a folder that the host exported, such as OpenVINO's.
+        imgsz: Longer side of the pictures as the model sees them, in pixels; exports of a fixed size keep theirs.
+        batch: Pictures at a time; exports of a fixed batch keep theirs.
+        device: As the host names it, such as "cpu" or "0"; "" lets it choose.
+
+    Attributes:
+        names: Class names in class order.
+        batch: The most pictures that `detect` takes.
+        device: What it runs on.
+
+    Raises:
+        InputError: The host cannot load the weights.
+    """
+
+    def __init__(self, weights: Path, *, imgsz: int, batch: int = 16, device: str = "") -> None:
+        try:
+            self._host: Any = AutoBackend(str(weights), device=select_device(device, verbose=False), verbose=False)
+            self._host.eval()
+        except (OSError, RuntimeError, ImportError, TypeError, ValueError, KeyError, AssertionError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{weights} cannot be loaded ({reason}); name weights that Ultralytics runs") from error
+        backend = self._host
+        self.names: tuple[str, ...] = tuple(str(backend.names[i]) for i in range(len(backend.names)))
+        self.device = str(backend.device)
+        self.batch = batch
+        self._stride = int(backend.stride)
+        self._shape: tuple[int, int] = tuple(check_imgsz(imgsz, stride=self._stride, min_dim=2))
+        dynamic = bool(getattr(backend, "dynamic", False))
+        self._fits_batch = backend.format == "pt" or dynamic
+        if not self._fits_batch:
+            self._shape = tuple(getattr(backend, "imgsz", None) or self._shape)
+            self.batch = batch if backend.format == "torchscript" else int(backend.metadata.get("batch", 1))
+
+    def detect(self, pictures: Sequence[Picture]) -> list[Boxes]:
+        """Return the detections of pictures, uint8 BGR [H, W, 3], at most `batch` of them.
+
+        The padding depends on the shapes in the batch, as in the host's `val`.
+        """
+        letterbox = LetterBox(self._batch_shape(pictures), scaleup=False)
+        placed = [_place(picture, max(self._shape), letterbox) for picture in pictures]
+        rgb = np.stack([canvas for canvas, *_ in placed])[..., ::-1].transpose(0, 3, 1, 2)
+        batch = torch.from_numpy(np.ascontiguousarray(rgb)).to(self._host.device)
+        with torch.inference_mode():
+            found = nms.non_max_suppression(
+                self._host((batch.half() if self._host.fp16 else batch.float()) / 255),
+                LEAST_SCORE,
+                NMS_IOU,
+                multi_label=True,  # a box may score for several classes
+                max_det=MOST_BOXES,
+                max_time_img=float("inf"),  # the host's limit would make results depend on the machine's load
+                end2end=getattr(self._host, "end2end", False),
+            )
+            return [
+                _boxes(rows, batch.shape[2:], picture.shape[:2], ratio_pad)
+                for rows, picture, (_, ratio_pad) in zip(found, pictures, placed, strict=True)
+            ]
+
+    def _batch_shape(self, pictures: Sequence[Picture]) -> tuple[int, int]:
+        """Return the height and width that the host's rectangular batches have."""
+        if not self._fits_batch:
+            return self._shape
+        aspects = [picture.shape[0] / picture.shape[1] for picture in pictures]
+        tall, wide = min(1.0, max(aspects)), min(1.0, 1 / min(aspects))
+        height, width = (math.ceil(s * max(self._shape) / self._stride + BORDER) * self._stride for s in (tall, wide))
+        return height, width
+
+
+@contextmanager
+def cpu_threads(number: int) -> Iterator[None]:
+    """Let each model use a number of cores meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def device_type(device: str) -> str:
+    """Return the kind of device that the host takes for a name: "cpu", "cuda" or "mps".
+
+    Raises:
+        InputError: There is no such device.
+    """
+    try:
+        return str(select_device(device, verbose=False).type)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"device={device}: {' '.join(str(error).split())[:200]}") from error
+
+
+RatioPad = tuple[tuple[float, float], tuple[int, int]]
+"""Enlargement down and across, and the offset across and down, as the host's `scale_boxes` takes them."""
+
+
+def _place(picture: Picture, longest: int, letterbox: LetterBox) -> tuple[Picture, RatioPad]:
+    height, width = picture.shape[:2]
+    ratio = longest / max(height, width)
+    size = [min(math.ceil(side * ratio), longest) for side in (width, height)]
+    labels: dict[str, Any] = {"img": cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)}
+    where = letterbox.get_params(labels)
+    across, down = where["new_unpad"]
+    canvas: Picture = letterbox.apply_image(labels, where)["img"]
+    return canvas, ((down / height, across / width), (where["left"], where["top"]))
+
+
+def _boxes(rows: torch.Tensor, seen: torch.Size, shape: tuple[int, ...], ratio_pad: RatioPad) -> Boxes:
+    boxes = ops.scale_boxes(seen, rows[:, :4].float(), shape, ratio_pad=ratio_pad).cpu().numpy()
+    return boxes, rows[:, 4].float().cpu().numpy(), rows[:, 5].cpu().numpy().astype(np.int16)

@@ -1,0 +1,271 @@
+"""The page: one HTML file that opens from disk, needs no network, runs no script and prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from yolo_qreg.evaluation import results as data_files
+from yolo_qreg.evaluation.results import Results
+from yolo_qreg.files import write_atomic
+from yolo_qreg.report import charts, classes, comparison, curves, gallery, headline, heatmap, numbers, paper
+from yolo_qreg.report import setup as setup_section
+from yolo_qreg.report.figures import write_figures
+from yolo_qreg.report.gallery import Picture
+from yolo_qreg.report.markup import Content, Html, el, join
+from yolo_qreg.report.palette import Name, check, css
+from yolo_qreg.report.text import MINUS, compared, kind_of
+
+PAGE = "report.html"
+LOSSES = (
+    "A validation loss that rises while the training loss falls is overfitting. Fig. 1 of the paper shows objectness "
+    "loss, which the anchor-free YOLOv5n of Ultralytics does not have; these are the losses that it has."
+)
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+BENCHMARK_SIZE = 19
+
+
+def write_report(folder: Path, results: Results | None = None, palette: str = "paper") -> Path:
+    """Write FOLDER/report.html and FOLDER/figures, each file whole or as it was.
+
+    Args:
+        folder: Where the results lie, and perhaps a folder `gallery` of pictures.
+        results: Those of the folder by default.
+        palette: `paper` (green and red) or `accessible` (blue and orange).
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: The folder holds no results, or there is no such palette.
+    """
+    name = check(palette)
+    found = data_files.load(folder) if results is None else results
+    losses = curves.read_losses(found, folder)
+    write_figures(folder, found, losses, name)
+    page = document(found, losses, gallery.read_gallery(folder), name)
+    write_atomic(folder / PAGE, lambda file: file.write(page.encode()))
+    return folder / PAGE
+
+
+def document(results: Results, losses: Sequence[curves.Losses], pictures: tuple[Picture, ...], colours: Name) -> str:
+    """Return the page as text."""
+    style = css(colours) + resources.files("yolo_qreg.report").joinpath("report.css").read_text("utf-8")
+    title = "Robustness of quantized detectors"
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("title", f"{title}: {', '.join(model.name for model in results.models)}"),
+        el("style", Html(style)),
+    )
+    parts = (
+        _headline(results),
+        _maps(results),
+        _curves(results),
+        _classes(results),
+        _gallery(results, pictures),
+        _losses(results, losses),
+        _paper(results),
+        _numbers(results),
+        _setup(results),
+    )
+    body = el("body", el("main", el("header", el("h1", title), el("p", _subject(results), class_="subject")), parts))
+    return f"<!doctype html>\n{el('html', head, body, lang='en')}\n"
+
+
+def _section(name: str, title: str, *content: Content) -> Html:
+    return el("section", el("h2", title), *content, id=name)
+
+
+def _subject(results: Results) -> str:
+    images = max((score.images for score in results.scores), default=0)
+    count = "all 19" if len(results.corruptions) == BENCHMARK_SIZE else f"{len(results.corruptions)} of the 19"
+    levels = sorted(results.severities)
+    whole = len(levels) > 2 and levels == list(range(levels[0], levels[-1] + 1))
+    listed = f"{levels[0]} to {levels[-1]}" if whole else " and ".join(map(str, levels))
+    severities = f"{'severity' if len(levels) == 1 else 'severities'} {listed}"
+    data = results.setup.get("data")
+    return (
+        f"{images:,} pictures{f' of {data}' if data else ''}, clean and under {count} corruptions of Hendrycks & "
+        f"Dietterich at {severities}. Baseline: {results.baseline}."
+    )
+
+
+def _averaged(results: Results) -> str:
+    return "means over severities" if len(results.severities) > 1 else f"at severity {results.severities[0]}"
+
+
+def _headline(results: Results) -> Html:
+    notes = [
+        "mAP is COCO's mAP@[.50:.95] in points. ",
+        "Differences are model minus baseline, with the 95% interval of a paired bootstrap over pictures; a number in "
+        "parentheses is undecided: its interval includes 0. "
+        if compared(results)
+        else "",
+        "Corrupted: mean over every corruption and severity. Eq. 5: the paper's relative improvement of the error, ",
+        el("span", "100 log", el("sub", "10"), f"((100 {MINUS} baseline) / (100 {MINUS} model))", class_="nb"),
+        ". mPC: the same over the benchmark's 15 corruptions, as far as evaluated. rPC: mPC / clean mAP. "
+        "MB: weights, packed where they are quantized.",
+    ]
+    said = el("ul", (el("li", text) for text in headline.sentences(results)), class_="said")
+    return el("section", said, headline.table(results), el("p", notes, class_="note"), id="headline")
+
+
+def _maps(results: Results) -> Html | None:
+    models = compared(results)
+    if not models:
+        return None
+    limit = heatmap.report_limit(results)
+    found = {model.name: heatmap.cells_of(results, model.name) for model in models}
+    figures = [
+        el(
+            "figure",
+            el("figcaption", el("b", model.name), f" {kind_of(model.method, model.bits)}"),
+            heatmap.grid(found[model.name], limit),
+            class_="map",
+        )
+        for model in models
+    ]
+    blank = any(cell.side == "blank" for cells in found.values() for cell in cells)
+    return _section(
+        "maps",
+        "Gain or loss by corruption",
+        el("p", f"Points of mAP against {results.baseline}, {_averaged(results)}; all maps share one scale."),
+        el("div", figures, class_="maps"),
+        heatmap.legend(limit, "not evaluated" if blank else None),
+    )
+
+
+def _curves(results: Results) -> Html | None:
+    if len(results.severities) < 2:
+        return None
+    mean = curves.severity_chart(results, results.corruptions, "Mean mAP over the corruptions")
+    figures = [_chart(mean, charts.LARGE, "mAP in points")]
+    gain = curves.gain_chart(results, f"Gain over {results.baseline}")
+    if gain.lines:
+        figures.append(_chart(gain, charts.LARGE, "points, with 95% intervals"))
+    small = (_chart(chart, charts.SMALL) for chart in curves.corruption_charts(results))
+    return _section(
+        "severity",
+        "Severity",
+        charts.key(curves.slots(results).items()),
+        el("div", figures, class_="charts"),
+        el("h3", "Each corruption"),
+        el("div", small, class_="small-charts"),
+        el("details", el("summary", "Numbers by severity"), numbers.by_severity(results)),
+    )
+
+
+def _chart(chart: charts.Chart, frame: charts.Frame, unit: str = "") -> Html:
+    caption = el("figcaption", el("b", chart.title) if unit else chart.title, f" {unit}" if unit else None)
+    return el("figure", caption, charts.svg(chart, frame))
+
+
+def _classes(results: Results) -> Html | None:
+    found = classes.by_model(results)
+    if not found:
+        return None
+    span, slots = classes.span_of(found), curves.slots(results)
+    held = {row.name for rows in found.values() for row in rows}
+    absent = [name for name in dict.fromkeys(score.name for score in results.class_scores) if name not in held]
+    figures = (
+        el(
+            "figure",
+            el("figcaption", el("b", model)),
+            classes.dot_plot(rows, span, slots[model], f"Gain of {model} by class, in points"),
+        )
+        for model, rows in found.items()
+    )
+    kinds = el(
+        "p",
+        el("span", el("i", class_="mark full"), "corrupted pictures"),
+        el("span", el("i", class_="mark hollow"), "clean pictures"),
+        class_="legend",
+    )
+    return _section(
+        "classes",
+        "Gain or loss by class",
+        el("p", f"Points of mAP against {results.baseline}. These have no intervals: small differences may be chance."),
+        el("p", f"Without boxes in these pictures: {', '.join(absent)}.", class_="note") if absent else None,
+        kinds,
+        el("div", figures, class_="charts"),
+        el("details", el("summary", "Numbers by class"), classes.number_table(found)),
+    )
+
+
+def _gallery(results: Results, pictures: tuple[Picture, ...]) -> Html | None:
+    if not pictures:
+        return None
+    known = results.setup.get("gallery")
+    made = known if isinstance(known, dict) else {}
+    severity = f" at severity {made['severity']}" if "severity" in made else ""
+    score = f" of score {made['least score']} or more" if "least score" in made else ""
+    return _section(
+        "gallery",
+        "What the models find",
+        el("p", f"One picture, clean and under each corruption{severity}, with each model's boxes{score}."),
+        el("details", el("summary", f"{len(pictures)} pictures"), gallery.pictures(pictures), open="open"),
+    )
+
+
+def _losses(results: Results, losses: Sequence[curves.Losses]) -> Html | None:
+    found = curves.loss_charts(results, losses)
+    if not found:
+        return None
+    slots = curves.slots(results)
+    return _section(
+        "losses",
+        "Losses of the trainings",
+        el("p", LOSSES),
+        charts.key((run.model, slots[run.model]) for run in losses),
+        el("div", (_chart(chart, charts.MEDIUM) for chart in found), class_="charts"),
+    )
+
+
+def _paper(results: Results) -> Html | None:
+    if not comparison.matches(results):
+        return None
+    table = comparison.table(results) if comparison.has_table(results) else None
+    return _section(
+        "paper",
+        "Beside the paper",
+        el(
+            "p",
+            el("span", "paper", class_="tag"),
+            f" marks numbers printed in {paper.CITATION}, for YOLOv5n on Pascal VOC. They have no intervals. The paper "
+            "does not say at which severities it measured; its training and pictures are not ours.",
+        ),
+        table,
+        comparison.map_pairs(results),
+    )
+
+
+def _numbers(results: Results) -> Html:
+    return _section(
+        "numbers",
+        "All means",
+        el("details", el("summary", f"mAP by corruption, {_averaged(results)}"), numbers.by_corruption(results)),
+        el(
+            "p",
+            "Beside this page: ",
+            join(el("code", "scores.csv"), ", ", el("code", "class_scores.csv"), ", ", el("code", "deltas.csv")),
+            " hold every number, ",
+            el("code", "figures"),
+            " the figures as PNG and PDF.",
+            class_="note",
+        ),
+    )
+
+
+def _setup(results: Results) -> Html:
+    note = setup_section.note(results)
+    return _section(
+        "setup",
+        "What was run",
+        setup_section.models_table(results),
+        el("p", note) if note else None,
+        setup_section.facts(results),
+    )

@@ -1,0 +1,126 @@
+"""Colours. Better and worse are laid over the surface, so that 0 is the surface itself: white, or black in the dark.
+
+The strength of a cell is its opacity. The scale is symmetric; every map that a reader may compare shares it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from yolo_qreg.errors import InputError
+
+Rgb = tuple[int, int, int]
+Name = Literal["paper", "accessible"]
+
+FAINTEST = 0.12
+"""Opacity of the smallest difference that is drawn in colour at all, so that it is told apart from none."""
+TEXT: dict[str, Rgb] = {"light": (29, 29, 27), "dark": (240, 239, 236)}
+SURFACE: dict[str, Rgb] = {"light": (255, 255, 255), "dark": (26, 27, 29)}
+
+
+@dataclass(frozen=True, slots=True)
+class Colours:
+    """Fill of cells and ink of numbers, for better and for worse."""
+
+    better: Rgb
+    worse: Rgb
+    better_ink: Rgb
+    worse_ink: Rgb
+
+
+PALETTES: dict[Name, dict[str, Colours]] = {
+    "paper": {
+        "light": Colours((60, 168, 98), (226, 88, 76), (22, 110, 58), (176, 42, 36)),
+        "dark": Colours((28, 118, 68), (172, 52, 46), (116, 207, 150), (255, 142, 132)),
+    },
+    "accessible": {
+        "light": Colours((82, 152, 212), (233, 134, 44), (24, 90, 160), (158, 74, 0)),
+        "dark": Colours((36, 100, 164), (160, 80, 16), (130, 186, 240), (244, 166, 90)),
+    },
+}
+"""`paper`: green and red, as in the paper's figures; `accessible`: blue and orange."""
+
+LINES: dict[str, tuple[Rgb, ...]] = {
+    "light": (
+        (92, 92, 90),
+        (0, 104, 172),
+        (196, 126, 0),
+        (150, 62, 152),
+        (0, 140, 130),
+        (52, 148, 208),
+        (196, 70, 20),
+        (128, 34, 80),
+    ),
+    "dark": (
+        (176, 176, 172),
+        (92, 176, 238),
+        (236, 182, 74),
+        (216, 146, 216),
+        (80, 204, 192),
+        (168, 214, 250),
+        (244, 142, 96),
+        (232, 132, 170),
+    ),
+}
+"""Colours of lines: the baseline's grey, then the other models' in order; also told apart by colour-blind readers."""
+
+
+def check(name: str) -> Name:
+    """Return a palette's name.
+
+    Raises:
+        InputError: There is no such palette.
+    """
+    for known in get_args(Name):
+        if name == known:
+            return known  # type: ignore[no-any-return]
+    raise InputError(f"palette={name!r} is not known; choose one of {', '.join(get_args(Name))}")
+
+
+def limit_of(points: Iterable[float]) -> float:
+    """Return the end of a symmetric scale that holds all of these; 1 where there is none but 0."""
+    return max((abs(value) for value in points), default=0.0) or 1.0
+
+
+def strength(points: float, limit: float) -> float:
+    """Return the opacity of a value, 0 for 0 and 1 at either end of the scale.
+
+    Example:
+        >>> strength(0, 4), strength(-4, 4) == strength(4, 4) == 1
+        (0.0, True)
+    """
+    return FAINTEST + (1 - FAINTEST) * min(abs(points) / limit, 1) if points else 0.0
+
+
+def side(points: float) -> Literal["better", "worse", "zero"]:
+    """Return which colour a value takes."""
+    return "better" if points > 0 else "worse" if points < 0 else "zero"
+
+
+def mix(colour: Rgb, opacity: float, surface: Rgb = SURFACE["light"]) -> Rgb:
+    """Return a colour laid over a surface."""
+    layers = zip(colour, surface, strict=True)
+    red, green, blue = (round(opacity * top + (1 - opacity) * below) for top, below in layers)
+    return red, green, blue
+
+
+def css(name: Name) -> str:
+    """Return a palette as CSS variables for light and dark pages."""
+    rules = {
+        theme: "".join(
+            f"--{variable}:{' '.join(map(str, rgb))};"
+            for variable, rgb in (
+                ("better", colours.better),
+                ("worse", colours.worse),
+                ("better-ink", colours.better_ink),
+                ("worse-ink", colours.worse_ink),
+                ("text", TEXT[theme]),
+                ("surface", SURFACE[theme]),
+                *((f"s{slot}", rgb) for slot, rgb in enumerate(LINES[theme])),
+            )
+        )
+        for theme, colours in PALETTES[name].items()
+    }
+    return f":root{{{rules['light']}}}\n@media screen and (prefers-color-scheme: dark){{:root{{{rules['dark']}}}}}\n"

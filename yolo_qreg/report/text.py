@@ -1,0 +1,114 @@
+"""How numbers, intervals, corruptions and models are written, on the page and in the figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from yolo_qreg.evaluation.results import CLEAN, Delta, Model, Results
+from yolo_qreg.report.markup import Html, el
+
+DASH = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+MOST_DIGITS = 4
+METHODS = {"dorefa": "DoReFa", "lsq": "LSQ"}
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """Return a number with a true minus sign and no negative zero; a dash for none.
+
+    Example:
+        >>> number(1.25, 2), number(-0.01), number(None) == DASH
+        ('1.25', '0.0', True)
+    """
+    if value is None:
+        return DASH
+    text = f"{value:.{digits}f}"
+    return (text[1:] if float(text) == 0 and text.startswith("-") else text).replace("-", MINUS)
+
+
+def signed(value: float | None, digits: int = 1) -> str:
+    """Return a number as `number` does, with a plus sign where it is above 0."""
+    text = number(value, digits)
+    return text if value is None or text[0] == MINUS or float(text) == 0 else f"+{text}"
+
+
+def digits_of(delta: Delta) -> int:
+    """Return how many digits a delta takes: one, or more where an interval that excludes 0 would seem to touch it."""
+    ends = (delta.low, delta.high)
+    digits = 1
+    while delta.decided and digits < MOST_DIGITS and any(float(f"{end:.{digits}f}") == 0 for end in ends):
+        digits += 1
+    return digits
+
+
+def interval(delta: Delta) -> str:
+    """Return a delta's 95% interval.
+
+    Example:
+        >>> interval(Delta(model="m", corruption="fog", severity=0, points=1.2, low=0.8, high=1.61))
+        '[0.8, 1.6]'
+    """
+    digits = digits_of(delta)
+    return f"[{number(delta.low, digits)}, {number(delta.high, digits)}]"
+
+
+def data(value: float | None, text: str, **attributes: str) -> Html:
+    """Return a printed number as an element that also holds the exact one; plain text where there is none."""
+    return el("data", text, value=repr(float(value)), **attributes) if value is not None else el("span", text)
+
+
+def title_of(corruption: str) -> str:
+    """Return a corruption's name for readers."""
+    return corruption.replace("_", " ").replace("jpeg", "JPEG")
+
+
+def paper_order(corruptions: Iterable[str]) -> tuple[str, ...]:
+    """Return the order of the paper's heat maps: clean, then the corruptions by alphabet."""
+    return (CLEAN, *sorted(corruptions))
+
+
+def kind_of(method: str | None, bits: int | None) -> str:
+    """Return what a model is, such as "8-bit DoReFa"; "unknown" where its file does not say.
+
+    Example:
+        >>> kind_of("dorefa", 8), kind_of(None, 32), kind_of("lsq", None)
+        ('8-bit DoReFa', 'FP32', 'LSQ')
+    """
+    if bits == 32:
+        return "FP32"
+    words = [f"{bits}-bit" if bits else "", METHODS.get(method, method) if method else ""]
+    return " ".join(word for word in words if word) or "unknown"
+
+
+def short_names(models: Sequence[Model]) -> dict[str, str]:
+    """Return what each model is called in a sentence: its kind where that tells it apart, its name elsewhere."""
+    kinds = {model.name: kind_of(model.method, model.bits) for model in models}
+    values = list(kinds.values())
+    return {name: name if kind == "unknown" or values.count(kind) > 1 else kind for name, kind in kinds.items()}
+
+
+def file_names(names: Sequence[str]) -> dict[str, str]:
+    """Return a file name without ending for each model name, safe anywhere and unique whatever their case."""
+    found: dict[str, str] = {}
+    for name in names:
+        stem = base = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "model"
+        repeat = 1
+        while stem.lower() in {taken.lower() for taken in found.values()}:
+            repeat += 1
+            stem = f"{base}-{repeat}"
+        found[name] = stem
+    return found
+
+
+def compared(results: Results) -> tuple[Model, ...]:
+    """Return the models that are held against the baseline: all others."""
+    return tuple(model for model in results.models if model.name != results.baseline)
+
+
+def find_delta(results: Results, model: str, corruption: str, severity: int = 0) -> Delta | None:
+    """Return a delta; None where the evaluation holds none."""
+    try:
+        return results.delta(model, corruption, severity)
+    except KeyError:
+        return None
