@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from corruptions.cli import command
+from corruptions.cli import command, reason
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -17,7 +17,8 @@ def main(args: Sequence[str] | None = None) -> int:
     except click.UsageError as error:
         message = error.format_message()
     except OSError as error:
-        message = f"{error.strerror or error} ({error.filename}); free space or choose another place"
+        place = f" ({error.filename})" if error.filename else ""
+        message = f"{reason(error)}{place}; free space or choose another place"
     except (KeyboardInterrupt, click.Abort):  # click turns Ctrl-C into its Abort
         click.echo("interrupted", err=True)
         return 130

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from corruptions.frost import frost_textures
-from corruptions.pixels import Image
-from corruptions.registry import CORRUPTIONS, SEVERITIES, SMALLEST_SIDE, corrupt, rng_for, select
+from corruptions.pixels import PICTURE_SUFFIXES, Image
+from corruptions.registry import SEVERITIES, SMALLEST_SIDE, corrupt, rng_for, select, textures_for
 from corruptions.sheet import Damage, contact_sheet, severity_strip
+from corruptions.tables import parameter_set
 
-SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 JPEG_QUALITY = 90
 MOST_PATHS = 3
 
@@ -46,8 +48,12 @@ class Job:
 
     def notes(self) -> list[str]:
         """Return the lines that say how a page came about."""
-        notes = [f"parameters {self.parameters}, seed {self.seed}"]
-        return [*notes, f"frost textures: {frost_textures(self.textures).source}"] if "frost" in self.names else notes
+        return [f"parameters {self.parameters}, seed {self.seed}", *self.textures_note()]
+
+    def textures_note(self) -> list[str]:
+        """Return the line that says where frost's textures come from, where frost is among the corruptions."""
+        textures = textures_for(self.names, self.textures)
+        return [f"frost textures: {textures.source}"] if textures else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,7 @@ class Source:
 
     path: Path
     stem: Path
-    """Its place below the output folder, without a suffix."""
+    """Its place below the output folder: without a suffix, except where pictures differ in nothing else."""
 
 
 def find_sources(given: Iterable[Path], out: Path) -> list[Source]:
@@ -65,22 +71,27 @@ def find_sources(given: Iterable[Path], out: Path) -> list[Source]:
     Raises:
         ValueError: Something does not exist, a folder has no picture or is `out`, or two would be written to one place.
     """
-    found: dict[Path, Source] = {}
+    stems: dict[Path, tuple[Path, Path]] = {}
     for place in given:
         if place.is_dir() and place.resolve() == out.resolve():
             raise ValueError(f"--out {out} is a folder to read from; choose another")
         for path in _pictures(place, out):
             stem = path.relative_to(place) if place.is_dir() else Path(path.name)
-            found.setdefault(path.resolve(), Source(path, stem.with_suffix("")))
+            stems.setdefault(path.resolve(), (path, stem))
+    shared = Counter(os.path.normcase(stem.with_suffix("")) for _, stem in stems.values())
+    found = [
+        Source(path, stem if shared[os.path.normcase(stem.with_suffix(""))] > 1 else stem.with_suffix(""))
+        for path, stem in stems.values()
+    ]
     taken: dict[str, Source] = {}
-    for source in found.values():
+    for source in found:
         other = taken.setdefault(os.path.normcase(source.stem), source)
         if other is not source:
             raise ValueError(
                 f"{other.path} and {source.path} would both be written to {out / source.stem}; rename one, or give "
                 "them in separate runs with their own --out"
             )
-    return list(found.values())
+    return found
 
 
 def _pictures(place: Path, out: Path) -> list[Path]:
@@ -88,10 +99,10 @@ def _pictures(place: Path, out: Path) -> list[Path]:
         raise ValueError(f"{place} does not exist; name a picture or a folder of pictures")
     if not place.is_dir():
         return [place]
-    files = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = sorted(path for path in place.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
     pictures = [path for path in files if out.resolve() not in path.resolve().parents]
     if not pictures:
-        raise ValueError(f"{place} holds no picture; name a folder with one of {', '.join(sorted(SUFFIXES))}")
+        raise ValueError(f"{place} holds no picture; name a folder with one of {', '.join(sorted(PICTURE_SUFFIXES))}")
     return pictures
 
 
@@ -99,14 +110,20 @@ def read_picture(path: Path) -> Image:
     """Return a picture upright, as its EXIF data say: grey [H, W] where the file is grey, else RGB without alpha.
 
     Raises:
-        ValueError: It is animated, has more than 8 bits a value, or is too small for corruptions.
-        Exception: It cannot be decoded; Pillow raises what its decoders raise.
+        ValueError: It is animated, is a PNG or TIFF with more than 8 bits a value, or is too small for corruptions.
+        Exception: It cannot be decoded, or has more than twice `PIL.Image.MAX_IMAGE_PIXELS`, 179 million pixels; Pillow
+            raises what its decoders raise.
     """
-    with PIL.Image.open(path) as picture:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # of half the size that Pillow refuses
+        opened = PIL.Image.open(path)
+    with opened as picture:
         if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":  # a camera's JPEG with its preview
             raise ValueError("it has more than one frame; save one of them as a picture")
         if picture.mode.startswith(("I", "F")):
             raise ValueError(f"its mode {picture.mode} is not 8 bits a value; convert it to 8 bits")
+        if _DEEP.search(f"{picture.tile}"):  # Pillow would drop the lower bits in silence
+            raise ValueError(f"its {picture.mode} values have 16 bits; convert it to 8 bits")
         if min(picture.size) < SMALLEST_SIDE:
             size = f"{picture.width}x{picture.height}"
             raise ValueError(f"it is {size} px; corruptions need {SMALLEST_SIDE} px a side, enlarge it first")
@@ -116,16 +133,30 @@ def read_picture(path: Path) -> Image:
         return np.array(upright.convert("RGBA").convert("RGB"))  # by way of RGBA: a palette may be transparent
 
 
+_DEEP = re.compile("[A-Z];16[BLN]")
+"""In the raw mode of a file whose values have 16 bits, such as RGB;16B; BGR;16 is a pixel of 16 bits."""
+
+
 def write_whole(path: Path, data: bytes) -> Path:
-    """Write a file by way of a temporary one beside it, so that it is whole or as it was; return its path."""
+    """Write a file by way of a temporary one beside it, so that it is whole or as it was; return its path.
+
+    Raises:
+        OSError: It cannot be written; `filename` is `path`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_bytes(data)
         return part.replace(path)
-    except BaseException:
+    except OSError as error:
+        raise OSError(error.errno, reason(error), f"{path}") from error
+    finally:
         part.unlink(missing_ok=True)
-        raise
+
+
+def reason(error: BaseException) -> str:
+    """Return what an error says, on one line; of an error of the operating system without number and path."""
+    return " ".join(f"{getattr(error, 'strerror', None) or error}".split())
 
 
 def encode(picture: PIL.Image.Image, kind: str, quality: int = JPEG_QUALITY) -> bytes:
@@ -183,7 +214,7 @@ def show_all(sources: Sequence[Source], out: Path, job: Job, show: Show) -> tupl
             try:
                 image = read_picture(source.path)
             except Exception as error:  # decoders raise whatever their parsers do
-                click.echo(f"skipped {source.path}: {' '.join(str(error).split())}", err=True)
+                click.echo(f"skipped {source.path}: {reason(error)}", err=True)
                 skipped += 1
                 continue
             damage = _counted(job.damage(image, source.path.name), lambda: progress.advance(task))
@@ -200,35 +231,47 @@ def _counted(damage: Damage, count: Callable[[], None]) -> Damage:
     return counted
 
 
-def _split(values: Iterable[str]) -> list[str]:
-    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+def split_names(values: Iterable[str]) -> list[str]:
+    """Return the parts between commas of an option that may be repeated.
+
+    Raises:
+        ValueError: A value has none.
+    """
+    names = []
+    for value in values:
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        if not parts:
+            raise ValueError(f"{value!r} names nothing; give values separated by commas, or leave the option out")
+        names += parts
+    return names
 
 
-def _severities(values: Iterable[str]) -> tuple[int, ...]:
-    wanted = _split(values)
+def severity_levels(values: Iterable[str]) -> tuple[int, ...]:
+    """Read severities such as "1,3"; none means all five.
+
+    Raises:
+        ValueError: One is not 1 to 5, or a value is empty.
+    """
+    wanted = split_names(values)
     for value in wanted:
         if value not in map(str, SEVERITIES):
             raise ValueError(f"severity {value!r} is not one of 1, 2, 3, 4, 5; give one or more of these")
     return tuple(level for level in SEVERITIES if not wanted or str(level) in wanted)
 
 
-def _make_job(
-    names: Sequence[str], severities: Sequence[str], seed: int, parameters: str, textures: Path | None
-) -> Job:
+def make_job(names: Sequence[str], severities: Sequence[str], seed: int, parameters: str, textures: Path | None) -> Job:
     """Return the job, with everything checked that could fail later; warnings become lines on standard error."""
     job = Job(
-        names=select(_split(names) or ["all"]),
-        severities=_severities(severities),
+        names=select(split_names(names) or ["all"]),
+        severities=severity_levels(severities),
         seed=seed,
         parameters=parameters,
         textures=textures,
     )
-    CORRUPTIONS[job.names[0]].levels(parameters)
-    if textures and "frost" not in job.names:
-        raise ValueError(f"textures={textures} are for frost, which is not among the corruptions; add it or leave them")
+    parameter_set(parameters)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        job.notes()
+        textures_for(job.names, textures)
     for warning in caught:
         click.echo(f"warning: {warning.message}", err=True)
     return job
@@ -239,16 +282,25 @@ def _report(written: Sequence[Path], skipped: int, out: Path, job: Job) -> None:
         click.echo(f"{path}")
     if len(written) > MOST_PATHS:
         click.echo(f"and {len(written) - MOST_PATHS} more in {out}")
-    for note in job.notes()[1:]:
+    for note in job.textures_note():
         click.echo(note)
     if skipped:
         click.echo(f"{skipped} skipped", err=True)
 
 
+class NamedPath(click.Path):
+    """A path that is not empty; click would take an empty one for the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not value:
+            self.fail("an empty path names nothing; write . for the current folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=NamedPath(path_type=Path))
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("corrupted"), help="Folder to write to."
+    "--out", type=NamedPath(file_okay=False, path_type=Path), default=Path("corrupted"), help="Folder to write to."
 )
 @click.option(
     "--as",
@@ -263,7 +315,7 @@ def _report(written: Sequence[Path], skipped: int, out: Path, job: Job) -> None:
 @click.option(
     "--parameters", default="imagenet-c", metavar="SET", help="imagenet-c (default), cifar-c or tiny-imagenet-c."
 )
-@click.option("--textures", type=click.Path(path_type=Path), help="Folder of pictures for frost.")
+@click.option("--textures", type=NamedPath(path_type=Path), help="Folder of pictures for frost.")
 def command(
     sources: tuple[Path, ...],
     out: Path,
@@ -285,7 +337,7 @@ def command(
                                                     corrupted/NAME/fog-3.png, ...
     """  # noqa: D301
     try:
-        job = _make_job(names, severities, seed, parameters, textures)
+        job = make_job(names, severities, seed, parameters, textures)
         found = find_sources(sources, out)
     except ValueError as error:
         raise click.UsageError(str(error)) from error

@@ -206,7 +206,8 @@ def _poisson_shares(white: float) -> NDArray[np.int64]:
     counts = np.arange(math.ceil(white))
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(counts[1:]))])
     rate = np.arange(1, 256)[:, None] / 255 * white
-    pmf = np.exp(counts * np.log(rate) - rate - log_factorial)
+    with np.errstate(under="ignore"):  # to 0, also where a caller has made underflow an error
+        pmf = np.exp(counts * np.log(rate) - rate - log_factorial)
     pmf = np.concatenate([(counts == 0).astype(np.float64)[None], pmf])  # black emits nothing
     shares = np.rint(pmf * 2**32).astype(np.int64)
     return np.concatenate([shares, np.maximum(2**32 - shares.sum(axis=1, keepdims=True), 0)], axis=1)

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from corruptions.draws import FastDraws
-from corruptions.pixels import Image
+from corruptions.pixels import PICTURE_SUFFIXES, Image
 
 PUBLISHED = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
 """The five that are ever drawn; a sixth lies beside them unused, and the second and third show the same picture."""
@@ -26,7 +26,8 @@ PUBLISHED = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg
 FOLDER_VARIABLE = "CORRUPTIONS_FROST"
 """Environment variable that names a folder of textures."""
 
-_PICTURE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+_LARGEST_KEPT = 12 * 2**20
+"""Bytes up to which an enlarged texture is kept for the next picture; eight are, 96 MB at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,13 +47,16 @@ class Textures:
         cover = max(height / texture.shape[0], width / texture.shape[1])
         magnification = max(scale * max(cover, 1), 1.1 * cover)
         size = (int(np.ceil(texture.shape[1] * magnification)), int(np.ceil(texture.shape[0] * magnification)))
-        return _resized(self, index, size)
+        resized = _kept if 3 * size[0] * size[1] <= _LARGEST_KEPT else _resized
+        return resized(self, index, size)
 
 
-@lru_cache(maxsize=8)
 def _resized(textures: Textures, index: int, size: tuple[int, int]) -> Image:
-    """Resize once per size: pictures that are smaller than the textures all share one."""
     return cv2.resize(textures.pictures[index], size, interpolation=cv2.INTER_CUBIC)
+
+
+_kept = lru_cache(maxsize=8)(_resized)
+"""Resizes once per size: pictures that are smaller than the textures all share one."""
 
 
 def frost_textures(folder: str | os.PathLike[str] | None = None) -> Textures:
@@ -77,7 +81,7 @@ def _from_folder(folder: str) -> Textures:
         raise ValueError(f"frost textures: {folder} is not a folder; name one that holds pictures")
     paths = [place / name for name in PUBLISHED]
     if not all(path.is_file() for path in paths):
-        paths = sorted(path for path in place.iterdir() if path.suffix.lower() in _PICTURE_SUFFIXES)
+        paths = sorted(path for path in place.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
     if not paths:
         raise ValueError(f"frost textures: no picture in {folder}; name a folder that holds PNG or JPEG files")
     return Textures(f"folder:{place.name}", tuple(_read(path) for path in paths))

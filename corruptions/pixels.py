@@ -20,6 +20,9 @@ Image: TypeAlias = NDArray[np.uint8]
 Field: TypeAlias = NDArray[np.float32]
 """Numbers on the grid of a picture: [H, W], or [H, W, 3] where channels differ."""
 
+PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""Of the files that are taken from a folder of pictures."""
+
 LUMA = (0.2989, 0.5870, 0.1140)
 """Weights of R, G, B where the reference makes its frost and its spatter grey."""
 
@@ -36,7 +39,8 @@ _BLOCK = 2**17
 def by_rows(like: NDArray[Any], compose: Callable[[slice], NDArray[Any]]) -> NDArray[Any]:
     """Put an array of the shape and type of `like` together from blocks of rows.
 
-    The result is that of all rows at once; memory and time are not.
+    The result is that of all rows at once; memory and time are not. The blurs apart: `truncate_means` judges each block
+    by itself, and zoom_blur's warps round positions by block, so blocks move .2% of their values by one level at most.
 
     Args:
         like: [H, W] or [H, W, 3].

@@ -325,3 +325,14 @@ PARAMETERS: Mapping[str, Mapping[str, Levels]] = MappingProxyType(
     }
 )
 """The published parameter sets; each has all 19 corruptions, in published order."""
+
+
+def parameter_set(name: str) -> Mapping[str, Levels]:
+    """Return a parameter set: the five levels of each corruption.
+
+    Raises:
+        ValueError: There is no such set.
+    """
+    if name not in PARAMETERS:
+        raise ValueError(f"parameters={name!r} is not known; choose one of {', '.join(PARAMETERS)}")
+    return PARAMETERS[name]

@@ -41,8 +41,8 @@ def snow(image: Image, level: Snow, draws: Draws) -> Image:
 def _magnify(layer: Field, zoom: float) -> Field:
     """Magnify with corner pixels on corners, down, then across.
 
-    As `blur.magnify_centre`, but exact to float32 in every version of OpenCV: 4.x rounds positions to 1/32 pixel, which
-    the threshold that follows would turn into flakes that come and go.
+    As `blur.magnified_grid` has it, but exact to float32 in every version of OpenCV: 4.x rounds positions to 1/32
+    pixel, which the threshold that follows would turn into flakes that come and go.
     """
     for _ in range(2):
         length = len(layer)
@@ -58,7 +58,11 @@ def _magnify(layer: Field, zoom: float) -> Field:
 
 
 def frost(image: Image, level: Frost, draws: Draws, textures: Textures) -> Image:
-    """Overlay a random part of a frosted window."""
+    """Overlay a random part of a frosted window.
+
+    The window is enlarged whole, in its own aspect, since no call of OpenCV makes a part of it with the same bytes. So
+    a narrow picture costs what a full one of its length does: one 33 px wide and 4000 px high takes 100 MB.
+    """
     height, width = image.shape[:2]
     texture = textures.covering(draws.integer(len(textures.pictures)), height, width, level.scale)
     top = draws.integer(texture.shape[0] - height)
@@ -71,7 +75,11 @@ def frost(image: Image, level: Frost, draws: Draws, textures: Textures) -> Image
 
 
 def fog(image: Image, level: Fog, draws: Draws) -> Image:
-    """Add clouds, and darken so that the brightest value stays what it was."""
+    """Add clouds, and darken so that the brightest value stays what it was.
+
+    The clouds are those of a square whose side is the power of two that covers the picture, normalized over all of it,
+    so a narrow picture costs what that square does: 4000 x 33 px as much memory and time as 4096 x 4096.
+    """
     height, width = image.shape[:2]
     plasma, lowest, highest = _plasma(height, width, level.decay, draws)
     brightest = float(image.max()) / 255

@@ -5,17 +5,20 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import PIL.Image
 import pytest
+import rich.progress
 from numpy.typing import NDArray
 
 from corruptions import CORRUPTIONS, corrupt, frost, rng_for
 from corruptions.__main__ import main
-from corruptions.cli import command, read_picture, write_whole
+from corruptions.cli import read_picture, write_whole
 from corruptions.sheet import sheet_layout
-from yolo_qreg.cli import corrupt as subcommand
+from yolo_qreg.cli import main as yolo_qreg_main
 
 ROOT = Path(__file__).parents[2]
 
@@ -117,12 +120,23 @@ def test_folders_keep_their_shape(here: Path) -> None:
 def test_two_sources_for_one_result_are_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The line names both, and nothing is written."""
     save(here / "one" / "cat.png")
-    save(here / "two" / "cat.jpg")
-    assert main(["one/cat.png", "two/cat.jpg"]) == 2
+    save(here / "two" / "cat.png")
+    assert main(["one/cat.png", "two/cat.png"]) == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1
-    assert str(Path("one/cat.png")) in message and str(Path("two/cat.jpg")) in message and "rename" in message
+    assert str(Path("one/cat.png")) in message and str(Path("two/cat.png")) in message and "rename" in message
     assert not (here / "corrupted").exists()
+
+
+def test_pictures_that_differ_by_their_suffix_keep_it(here: Path) -> None:
+    """Both of the pair do, whatever their order; others lose theirs."""
+    for name in ("cat.png", "cat.jpg", "dog.png"):
+        save(here / "in" / name)
+    args = ["--corruptions", "fog", "--severity", "1"]
+    assert main(["in", "--out", "folder", *args]) == 0
+    assert main(["in/dog.png", "in/cat.png", "in/cat.jpg", "--out", "files", *args]) == 0
+    assert list(written(here / "folder")) == ["cat.jpg-sheet.jpg", "cat.png-sheet.jpg", "dog-sheet.jpg"]
+    assert written(here / "files") == written(here / "folder")
 
 
 def damaged_files(folder: Path) -> list[str]:
@@ -135,7 +149,9 @@ def damaged_files(folder: Path) -> list[str]:
     frames = [PIL.Image.new("RGB", (40, 40), colour) for colour in ("red", "blue")]
     frames[0].save(folder / "moving.webp", save_all=True, append_images=frames[1:])
     PIL.Image.fromarray(np.full((40, 40), 40_000, np.uint16)).save(folder / "deep.png")
-    return ["broken.png", "text.jpg", "tiny.png", "moving.webp", "deep.png"]
+    for name in ("deep-rgb.png", "deep-rgb.tif"):
+        cv2.imwrite(str(folder / name), np.full((40, 40, 3), 40_000, np.uint16))
+    return ["broken.png", "text.jpg", "tiny.png", "moving.webp", "deep.png", "deep-rgb.png", "deep-rgb.tif"]
 
 
 def test_unusable_files_are_named_and_counted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,7 +161,7 @@ def test_unusable_files_are_named_and_counted(here: Path, capsys: pytest.Capture
     assert main(["in", "--corruptions", "fog", "--severity", "1"]) == 0
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
-    assert lines[-1] == "5 skipped" and len(lines) == 6
+    assert lines[-1] == "7 skipped" and len(lines) == 8
     for name in names:
         assert sum(line.startswith(f"skipped {Path('in', name)}: ") for line in lines) == 1
     assert captured.out == f"{Path('corrupted', 'good-sheet.jpg')}\n"
@@ -156,7 +172,7 @@ def test_nothing_readable_is_an_error(here: Path, capsys: pytest.CaptureFixture[
     """Status 2 and a last line with the count."""
     damaged_files(here / "in")
     assert main(["in"]) == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("error: none of 5 pictures could be read;")
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: none of 7 pictures could be read;")
 
 
 @pytest.mark.parametrize(
@@ -166,6 +182,14 @@ def test_nothing_readable_is_an_error(here: Path, capsys: pytest.CaptureFixture[
         (["nowhere.png"], "nowhere.png does not exist; name"),
         (["empty"], "empty holds no picture; name"),
         (["empty", "--out", "empty"], "--out empty is a folder to read from; choose another"),
+        ([""], "an empty path names nothing; write . for the current folder"),
+        (["cat.png", "--out", ""], "an empty path names nothing"),
+        (["cat.png", "--textures", ""], "an empty path names nothing"),
+        (
+            ["cat.png", "--corruptions", ","],
+            "',' names nothing; give values separated by commas, or leave the option out",
+        ),
+        (["cat.png", "--severity", ""], "'' names nothing; give values separated by commas, or leave the option out"),
         (["cat.png", "--severity", "1,6"], "severity '6' is not one of 1, 2, 3, 4, 5; give"),
         (["cat.png", "--corruptions", "fogg"], "'fogg' is no corruption; choose from gaussian_noise"),
         (["cat.png", "--parameters", "mine"], "parameters='mine' is not known; choose one of imagenet-c"),
@@ -187,11 +211,23 @@ def test_bad_input_is_one_line(here: Path, args: list[str], message: str, capsys
     assert captured.out == "" and list(written(here)) == ["cat.png"]
 
 
-@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, 130), (OSError(28, "No space left"), 2)])
-def test_an_interruption_leaves_whole_files_only(
-    here: Path, error: BaseException, status: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (KeyboardInterrupt, 130, "interrupted"),
+        (OSError(28, "No space left", ".hidden.part"), 2, "error: No space left ({}); free space or choose another"),
+        (OSError("no\nspace"), 2, "error: no space ({}); free space or choose another"),
+    ],
+)
+def test_a_write_that_breaks_off_leaves_whole_files_only(
+    here: Path,
+    error: BaseException,
+    status: int,
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """What was written before stays; of the file under way there is neither a part nor a name."""
+    """What was written before stays; of the file under way there is neither a part nor a name, save in the message."""
     save(here / "cat.png")
     whole, count = Path.write_bytes, 0
 
@@ -205,6 +241,8 @@ def test_an_interruption_leaves_whole_files_only(
 
     monkeypatch.setattr(Path, "write_bytes", fails)
     assert main(["cat.png", "--as", "pictures", "--corruptions", "fog"]) == status
+    (message,) = capsys.readouterr().err.strip().splitlines()  # click ends the line that the terminal shows ^C on
+    assert message.startswith(line.format(Path("corrupted", "cat", "fog-3.png")))
     assert list(written(here / "corrupted")) == ["cat/fog-1.png", "cat/fog-2.png"]
     for severity in (1, 2):
         with PIL.Image.open(f"corrupted/cat/fog-{severity}.png") as picture:
@@ -247,6 +285,57 @@ def test_a_camera_jpeg_with_a_preview_is_one_picture(tmp_path: Path) -> None:
     assert (read_picture(tmp_path / "camera.jpg") == 255).all()
 
 
+@pytest.mark.parametrize(("limit", "status"), [(2000, 0), (1000, 2)])
+def test_large_pictures_are_read_without_a_warning(
+    here: Path, limit: int, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Up to twice the number of pixels from which on Pillow warns; larger ones are skipped with one line."""
+    save(here / "cat.png")  # 3072 pixels
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", limit)
+    assert main(["cat.png", "--as", "pictures", "--corruptions", "contrast"]) == status
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [] if status == 0 else len(lines) == 2 and lines[0].startswith("skipped cat.png: Image size (3072")
+
+
+def test_the_command_uses_the_textures_that_it_is_given(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The pictures are those of `corrupt` with that folder, and the folder is reported."""
+    image = save(here / "cat.png")
+    save(here / "ice" / "stripes.png", (90, 120, 3))
+    args = ["--as", "pictures", "--corruptions", "frost", "--severity", "4", "--textures", "ice"]
+    assert main(["cat.png", *args]) == 0
+    assert "frost textures: folder:ice" in capsys.readouterr().out
+    expected = corrupt(image, "frost", 4, rng_for(0, "cat.png", "frost", 4), textures="ice")
+    with PIL.Image.open("corrupted/cat/frost-4.png") as picture:
+        assert np.array_equal(np.array(picture), expected)
+    other = corrupt(image, "frost", 4, rng_for(0, "cat.png", "frost", 4))
+    assert not np.array_equal(other, expected)
+
+
+@pytest.mark.parametrize("kind", ["sheet", "strips", "pictures"])
+def test_progress_counts_every_corrupted_picture(here: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every picture, those that could not be read included."""
+    shown: list[rich.progress.Progress] = []
+
+    class Watched(rich.progress.Progress):
+        def __init__(self, *columns: Any, **options: Any) -> None:
+            super().__init__(*columns, **options)
+            shown.append(self)
+
+        def update(self, *args: Any, **changes: Any) -> None:
+            before.append(self.tasks[0].completed)
+            super().update(*args, **changes)
+
+    before: list[float] = []
+    monkeypatch.setattr(rich.progress, "Progress", Watched)
+    for name in ("a.png", "c.png"):
+        save(here / "in" / name)
+    (here / "in" / "b.png").write_text("no picture")
+    assert main(["in", "--as", kind, "--corruptions", "fog,contrast", "--severity", "1,3,5"]) == 0
+    (task,) = shown[0].tasks
+    assert (task.completed, task.total) == (18, 18)
+    assert before == [0, 6, 6]  # when each picture's turn came
+
+
 def test_generated_frost_is_announced_once(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -276,7 +365,7 @@ def test_many_results_are_counted(here: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_the_command_runs_as_a_module_and_below_yolo_qreg(here: Path) -> None:
-    """`python -m corruptions` names itself in its help; `yolo-qreg corrupt` is the same command."""
+    """`python -m corruptions` names itself in its help; `yolo-qreg corrupt` does the same with the same options."""
     result = subprocess.run(
         [sys.executable, "-m", "corruptions", "--help"],
         capture_output=True,
@@ -285,7 +374,10 @@ def test_the_command_runs_as_a_module_and_below_yolo_qreg(here: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert result.stdout.startswith("Usage: python -m corruptions [OPTIONS] SOURCE...")
-    assert subcommand.command is command
+    save(here / "cat.png")
+    args = ["cat.png", "--as", "pictures", "--corruptions", "weather", "--severity", "2", "--seed", "3"]
+    assert main([*args, "--out", "module"]) == yolo_qreg_main(["corrupt", *args, "--out", "subcommand"]) == 0
+    assert written(here / "module") == written(here / "subcommand")
 
 
 def test_only_the_command_imports_click_and_rich() -> None:

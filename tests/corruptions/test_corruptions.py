@@ -11,11 +11,15 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
+import scipy.ndimage
 
 from corruptions import CORRUPTIONS, blur, corrupt, digital, weather
 from corruptions.draws import FastDraws, ReferenceDraws
-from corruptions.pixels import Image, by_rows, convolve, gaussian_kernel, line_taps, line_weights, smooth
+from corruptions.pixels import LUMA, Image, by_rows, convolve, gaussian_kernel, line_taps, line_weights, smooth
 from corruptions.tables import PARAMETERS, Elastic, ElasticAffine, Glass, Motion, Spatter
+
+ROUNDED_WARPS = int(cv2.__version__.split(".")[0]) < 5
+"""OpenCV 4 rounds the positions that warps read to 1/32 pixel."""
 
 GREY = np.full((400, 500, 3), 128, np.uint8)
 
@@ -142,6 +146,19 @@ def test_glass_blur_copies_pixels_one_after_another(shape: tuple[int, int], reac
     np.testing.assert_array_equal(source.reshape(shape), pixels)
 
 
+@pytest.mark.parametrize("shape", [(40, 50, 3), (40, 50)], ids=["colour", "grey"])
+def test_glass_blur_without_blur_is_the_copies_alone(shape: tuple[int, ...]) -> None:
+    """A Gaussian of sigma .05 has one tap, so each pixel has, whole, the value that a loop of copies leaves there."""
+    image = rng().integers(0, 256, shape).astype(np.uint8)
+    drawn, pixels = np.random.RandomState(3), image.copy()
+    for _ in range(2):
+        for row in range(40 - 2, 2, -1):
+            for column in range(50 - 2, 2, -1):
+                dx, dy = drawn.randint(-2, 2, size=2)
+                pixels[row, column] = pixels[row + dy, column + dx]
+    np.testing.assert_array_equal(blur.glass_blur(image, Glass(0.05, 2, 2), ReferenceDraws(3)), pixels)
+
+
 def test_glass_blur_is_not_a_swap() -> None:
     """Copies lose values; a swap would keep each pixel exactly once. The published code says swap and copies."""
     source = blur._copy_sources(60, 60, 2, FastDraws(rng()))
@@ -170,16 +187,17 @@ def test_snow_falls_twice_the_second_time_upside_down() -> None:
     assert snow.max() > snow.min()
 
 
-def test_the_whitening_of_snow_is_the_published_mix() -> None:
-    """Without flakes, keep x + (1 - keep) max(x, 1.5 grey + .5) in units of 0..1."""
+@pytest.mark.parametrize("shape", [(40, 50, 3), (40, 50)], ids=["colour", "grey"])
+def test_the_whitening_of_snow_is_the_published_mix(shape: tuple[int, ...]) -> None:
+    """Without flakes, keep x + (1 - keep) max(x, 1.5 grey + .5) in units of 0..1; a grey picture is its own grey."""
     none = SimpleNamespace(
         normal=lambda mean, sigma, shape, window: np.zeros([part.stop - part.start for part in window], np.float32),
         angle=lambda low, high: -90.0,
     )
-    image = rng().integers(0, 256, (40, 50, 3)).astype(np.uint8)
+    image = rng().integers(0, 256, shape).astype(np.uint8)
     keep = level("snow", 1).keep
     unit = image / 255
-    white = (unit @ [0.299, 0.587, 0.114])[..., None] * 1.5 + 0.5
+    white = ((unit @ [0.299, 0.587, 0.114])[..., None] if image.ndim == 3 else unit) * 1.5 + 0.5
     expected = np.clip(keep * unit + (1 - keep) * np.maximum(unit, white), 0, 1) * 255
     off = weather.snow(image, level("snow", 1), none) - expected
     assert off.max() < 0.01
@@ -238,6 +256,15 @@ def test_water_and_mud_have_their_colours() -> None:
     mud = corrupt(white, "spatter", 5, rng())
     covered = mud[mud.sum(axis=2) == mud.sum(axis=2).min()]
     np.testing.assert_allclose(covered[0], [63, 42, 20], atol=2)
+
+
+@pytest.mark.parametrize(("severity", "fill"), [(1, 0), (3, 0), (4, 255), (5, 255)])
+def test_spatter_on_grey_is_the_luma_of_spatter_on_colour(severity: int, fill: int) -> None:
+    """Water and mud, of the same drops, as grey as their colours are; both results are truncated."""
+    colour = corrupt(np.full((200, 200, 3), fill, np.uint8), "spatter", severity, rng())
+    grey = corrupt(np.full((200, 200), fill, np.uint8), "spatter", severity, rng())
+    assert np.ptp(grey) > 60
+    assert np.abs(grey - colour @ np.array(LUMA)).max() < 1.1
 
 
 def test_spatter_without_a_drop_leaves_the_picture_alone() -> None:
@@ -322,6 +349,38 @@ def test_elastic_displacements_have_the_published_size() -> None:
         moved = [corrupt(ramp, "elastic_transform", severity, rng(seed)).astype(float) - ramp for seed in range(6)]
         pixels = np.stack(moved)[:, 40:-40, 40:-40, 0] / slope
         assert np.sqrt(pixels.var() - truncation) == pytest.approx(expected * alpha, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "severity", "side"),
+    [(parameters, severity, 64) for parameters in ("cifar-c", "tiny-imagenet-c") for severity in (1, 2, 3, 4, 5)]
+    + [("cifar-c", 2, 32)],
+)
+def test_elastic_transform_of_the_small_sets_is_the_published_one(parameters: str, severity: int, side: int) -> None:
+    """In float64, by SciPy: three points jittered by +-affine, the picture with them, then a smoothed displacement."""
+    kind = CORRUPTIONS["elastic_transform"].levels(parameters)[severity - 1]
+    alpha, sigma, affine = np.array(kind) * side
+    y, x = np.mgrid[:side, :side].astype(float)
+    image = np.stack([127 + 90 * np.sin(x / 5), 127 + 90 * np.cos(y / 6), 127 + 90 * np.sin((x + y) / 8)], axis=-1)
+    image = image.astype(np.uint8)
+
+    drawn = np.random.RandomState(5)
+    third = side // 3
+    before = side // 2 + np.array([[third, third], [third, -third], [-third, -third]], float)  # (x, y)
+    after = before + drawn.uniform(-affine, affine, (3, 2))
+    back = np.linalg.solve(np.column_stack([after, np.ones(3)]), before)  # from (x, y, 1) to (x, y)
+    fields = [drawn.uniform(-1, 1, (side, side)) for _ in range(2)]
+    dx, dy = (scipy.ndimage.gaussian_filter(field, sigma, mode="reflect", truncate=3) * alpha for field in fields)
+    source = np.stack([x, y, np.ones_like(x)], axis=-1) @ back
+    expected = np.empty_like(image)
+    for channel in range(3):
+        layer = image[..., channel].astype(float)
+        layer = scipy.ndimage.map_coordinates(layer, [source[..., 1], source[..., 0]], order=1, mode="mirror")
+        expected[..., channel] = scipy.ndimage.map_coordinates(layer, [y + dy, x + dx], order=1, mode="reflect")
+
+    off = np.abs(digital.elastic_transform(image, kind, ReferenceDraws(5)).astype(int) - expected)
+    assert off.max() <= (4 if ROUNDED_WARPS else 1)
+    assert off.mean() <= 0.2
 
 
 def test_pixelate_averages_whole_boxes() -> None:

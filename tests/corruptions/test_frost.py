@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from pathlib import Path
 
 import cv2
@@ -129,6 +130,17 @@ def test_a_texture_covers_the_picture(size: tuple[int, int], scale: float, expec
     np.testing.assert_allclose(shape, expected, atol=1)
     assert shape[0] > size[0]
     assert shape[1] > size[1]
+
+
+def test_textures_are_kept_enlarged_within_a_bound(texture_folder: Path) -> None:
+    """Pictures of ordinary sizes, repeated, share one; the textures of very large ones are made and dropped."""
+    textures = frost_textures(texture_folder)
+    assert textures.covering(0, 480, 640, 1.1) is textures.covering(0, 480, 640, 1.1)
+    made = [weakref.ref(textures.covering(0, height, height, 1.1)) for height in range(1200, 2800, 100)]
+    alive = [texture.nbytes for ref in made if (texture := ref()) is not None]
+    assert 0 < len(alive) < len(made)
+    assert sum(alive) <= 96 * 2**20
+    frost._kept.cache_clear()
 
 
 def test_each_texture_is_as_likely(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_what_draws_nothing_is_the_reference(name: str, severity: int, reference
 )
 def test_with_the_same_draws_it_is_the_reference(name: str, severity: int, reference: Mapping[str, np.ndarray]) -> None:
     """The same random numbers in the same order give the same picture, to a grey level."""
-    off = differences(replay(name, reference["image"], severity, int(reference["seed"])), reference[name][severity - 1])
+    off = differences(replay(reference["image"], name, severity, int(reference["seed"])), reference[name][severity - 1])
     assert off.mean() <= LARGEST_MEAN
     if name in {"snow", "spatter"}:  # a value that falls on the other side of a threshold is a flake or drop more
         assert (off > 1).mean() <= 0.002
@@ -63,7 +63,7 @@ def test_with_the_same_draws_it_is_the_reference(name: str, severity: int, refer
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_frost_with_the_published_textures_is_the_reference(severity: int, reference: Mapping[str, np.ndarray]) -> None:
     """Texture, magnification and position are those of the reference."""
-    ours = replay("frost", reference["image"], severity, int(reference["seed"]), textures=published_textures())
+    ours = replay(reference["image"], "frost", severity, int(reference["seed"]), textures=published_textures())
     off = differences(ours, reference["frost"][severity - 1])
     assert off.max() <= 1
     assert off.mean() <= LARGEST_MEAN
@@ -73,7 +73,7 @@ def test_frost_with_the_published_textures_is_the_reference(severity: int, refer
 def test_impulse_noise_hits_as_much_as_the_reference(severity: int, reference: Mapping[str, np.ndarray]) -> None:
     """The reference's draws cannot be repeated; the share of values that change is the same within 4 sigma."""
     image, theirs = reference["image"], reference["impulse_noise"][severity - 1]
-    ours = replay("impulse_noise", image, severity, 0)
+    ours = replay(image, "impulse_noise", severity, 0)
     assert set(np.unique(ours[ours != image])) == {0, 255}
     hit = [np.mean(damaged != image) for damaged in (ours, theirs)]
     assert hit[0] == pytest.approx(hit[1], abs=4 * np.sqrt(2 * 0.25 / image.size))
@@ -86,7 +86,7 @@ def test_even_areas_darken_where_the_reference_lets_them(name: str, reference: M
     even = cv2.erode((image == cv2.blur(image, (5, 5))).all(axis=2).astype(np.uint8), np.ones((5, 5))) > 0
     assert even.sum() > 20
     for severity in (1, 2) if name != "glass_blur" else (2,):
-        ours = replay(name, image, severity, int(reference["seed"]))
+        ours = replay(image, name, severity, int(reference["seed"]))
         assert (differences(ours, reference[name][severity - 1])[even] == 0).mean() > 0.97
 
 

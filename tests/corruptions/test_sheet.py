@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -130,11 +131,14 @@ def test_a_long_title_stays_on_the_page() -> None:
 def test_a_page_holds_one_corrupted_picture_at_a_time() -> None:
     """Each picture is scaled and dropped before the next one is asked for, in the order of rows, then columns."""
     image = np.zeros((64, 64, 3), np.uint8)
-    asked = []
+    asked, alive = [], []
 
     def damage(name: str, severity: int) -> Image:
+        assert not any(earlier() is not None for earlier in alive)
         asked.append((name, severity))
-        return image
+        damaged = image.copy()
+        alive.append(weakref.ref(damaged))
+        return damaged
 
     contact_sheet(image, ("snow", "fog"), (2, 4), damage, "cat.png", [])
     assert asked == [("snow", 2), ("snow", 4), ("fog", 2), ("fog", 4)]

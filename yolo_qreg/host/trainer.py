@@ -172,8 +172,9 @@ class QATTrainer(DetectionTrainer):
         """Enter training mode at the start of an epoch, with random draws that depend on seed and epoch alone.
 
         Together with the state in the checkpoint this makes a resumed run repeat the uninterrupted one bit for bit,
-        where data are loaded in-process and gradients are not accumulated over batches. Worker processes draw on
-        across epochs; there only the order restarts. Gradients pending at an epoch's end are not in the checkpoint.
+        where data are loaded in-process and gradients are not accumulated over batches. Worker processes are seeded
+        from these draws when the loader starts them, and draw on across epochs, as the order does; a resumed run
+        starts them anew, from seed and epoch. Gradients pending at an epoch's end are not in the checkpoint.
         """
         super()._model_train()
         words = np.random.SeedSequence((self.args.seed, self.epoch, RANK + 1, self.nan_recovery_attempts))
