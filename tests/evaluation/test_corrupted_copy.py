@@ -75,12 +75,12 @@ def test_other_files_are_left_alone(shapes: Path, tmp_path: Path) -> None:
 
 
 def test_jpeg_files_are_smaller(shapes: Path, tmp_path: Path) -> None:
-    """They lose little of a noisy picture and take a fraction of its room."""
-    base = replace(settings(shapes, tmp_path / "png"), corruptions=("shot_noise",), severities=(4,))
+    """They lose little and take a fraction of the room."""
+    base = replace(settings(shapes, tmp_path / "png"), corruptions=("fog",), severities=(4,))
     write(base)
     write(replace(base, out=tmp_path / "jpeg", format="jpeg"))
-    png, jpeg = (sorted((tmp_path / kind / "images" / "shot_noise-4").iterdir()) for kind in ("png", "jpeg"))
+    png, jpeg = (sorted((tmp_path / kind / "images" / "fog-4").iterdir()) for kind in ("png", "jpeg"))
     assert [path.suffix for path in jpeg] == [".jpg"] * 12
-    assert sum(p.stat().st_size for p in jpeg) < 0.6 * sum(p.stat().st_size for p in png)
+    assert sum(p.stat().st_size for p in jpeg) < 0.4 * sum(p.stat().st_size for p in png)
     difference = cv2.imread(str(png[0])).astype(int) - cv2.imread(str(jpeg[0]))
-    assert 0 < np.abs(difference).mean() < 20
+    assert 0 < np.abs(difference).mean() < 5

@@ -106,6 +106,12 @@ def test_changes_make_new_cells(shapes: Path, finished: tuple[Path, Results], tm
     assert shared(corruptions=("fog", "contrast")) == 2 * (1 + len(SEVERITIES))
 
 
+def test_the_first_evaluation_of_a_process_is_as_the_others() -> None:
+    """The host takes another NMS, with another order of equal scores, until something imports torchvision."""
+    code = "import sys, yolo_qreg.host.predict; sys.exit('torchvision' not in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_workers_change_nothing(workers: int, shapes: Path, finished: tuple[Path, Results], tmp_path: Path) -> None:
     """Any number of processes gives the same bytes."""

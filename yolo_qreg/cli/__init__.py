@@ -13,6 +13,8 @@ from yolo_qreg.errors import InputError
 
 COMMANDS = {
     "train": "Train with quantized weights, or resume a run.",
+    "eval-corrupted": "Compare models with their FP32 twin on corrupted pictures.",
+    "report": "Write the page and figures of an evaluation again.",
     "export": "Write a run's weights as a plain .pt or as packed integer codes.",
     "unpack": "Turn packed weights back into a .pt that plain Ultralytics loads.",
     "info": "Show what a weight file is, layer by layer.",
@@ -34,7 +36,7 @@ class LazyGroup(click.Group):
         """Import `yolo_qreg.cli.<name>` and return its `command`."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"yolo_qreg.cli.{cmd_name}").command
+        command: click.Command = import_module(f"yolo_qreg.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -61,8 +63,9 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         0 on success, 2 on bad input (one line on standard error), 130 after Ctrl-C.
     """
+    given = list(sys.argv[1:] if args is None else args)
     try:
-        status = cli.main(args=args, prog_name="yolo-qreg", standalone_mode=False)
+        status = cli.main(args=given, prog_name="yolo-qreg", standalone_mode=False, obj=given)
     except InputError as error:
         return _fail(str(error))
     except click.UsageError as error:

@@ -1,7 +1,85 @@
-"""`yolo-qreg corrupt`: the command of the package `corruptions`."""
+"""`yolo-qreg corrupt`: the command of the package `corruptions`, and corrupted copies of a whole data set."""
 
 from __future__ import annotations
 
-from corruptions.cli import command
+from pathlib import Path
+from typing import Any
 
-__all__ = ["command"]
+import click
+
+from corruptions.cli import NamedPath, make_job
+from corruptions.cli import command as look_at_pictures
+from yolo_qreg.errors import InputError
+
+OWN = [
+    click.Argument(["sources"], metavar="[SOURCE]...", nargs=-1, type=NamedPath(path_type=Path)),
+    click.Option(["--data"], help="Copy the val split of voc, shapes or a data set's YAML file instead."),
+    click.Option(
+        ["--format", "form"],
+        type=click.Choice(["png", "jpeg"]),
+        default="png",
+        help="Of the copy's pictures: png, lossless, or jpeg of quality 85 as ImageNet-C has.  [default: png]",
+    ),
+    click.Option(["--workers"], type=click.IntRange(min=0), help="Processes that make the copy.  [default: all cores]"),
+]
+HELP = f"""{look_at_pictures.help}
+
+With --data, every corrupted picture of a data set is written in YOLO layout, with a YAML file for each corruption and
+severity, for tools of your own. The same command continues an interrupted copy.
+
+\b
+--data voc --out voc-c --corruptions fog --severity 3
+                                                voc-c/fog-3.yaml, images/, labels/
+"""
+
+
+def _corrupt(sources: tuple[Path, ...], data: str | None, form: str, workers: int | None, **options: Any) -> None:
+    if data is None:
+        if not sources:
+            raise InputError("there is nothing to corrupt; name pictures, folders, or a data set with --data")
+        click.get_current_context().invoke(look_at_pictures, sources=sources, **options)
+        return
+    if sources:
+        raise InputError(f"--data {data} is copied whole; leave out {sources[0]}, or leave out --data")
+    _copy(data, form, workers, **options)
+
+
+def _copy(data: str, form: Any, workers: int | None, **options: Any) -> None:
+    try:
+        job = make_job(*(options[name] for name in ("names", "severities", "seed", "parameters", "textures")))
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    if job.parameters != "imagenet-c":
+        raise InputError(f"--parameters {job.parameters} are for tiny pictures; a data set's copy takes imagenet-c")
+
+    from yolo_qreg.cli.progress import watched
+    from yolo_qreg.evaluation.corrupted_copy import CopySettings, write_copy
+    from yolo_qreg.evaluation.damage import available_cores
+    from yolo_qreg.host.datasets import resolve_data
+
+    out: Path = options["out"]
+    settings = CopySettings(
+        data=resolve_data(data),
+        out=out,
+        corruptions=job.names,
+        severities=job.severities,
+        seed=job.seed,
+        textures=None if job.textures is None else str(job.textures),
+        format=form,
+        workers=available_cores() if workers is None else workers,
+    )
+    try:
+        with watched() as watch:
+            files = write_copy(settings, watch)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"interrupted; repeat the command to continue the copy in {out}") from stop
+    click.echo(f"{files[0]}" if len(files) == 1 else f"{files[0]} and {len(files) - 1} more in {out}")
+
+
+command = click.Command(
+    "corrupt",
+    params=[*OWN, *(param for param in look_at_pictures.params if param.name != "sources")],
+    callback=_corrupt,
+    help=HELP,
+    context_settings=look_at_pictures.context_settings,
+)

@@ -83,8 +83,8 @@ def write_copy(settings: CopySettings, watch: Callable[[int], Watch]) -> list[Pa
             for _ in workshop.map(partial(_write_image, damage, settings.format), targets):
                 told(f"{corruption} {severity}", 1)
             for picture in pictures:
-                _write_labels(_labels(settings, corruption, severity, picture), picture)
-            files.append(_write_yaml(settings, corruption, severity, names))
+                write_labels(settings, corruption, severity, picture)
+            files.append(write_yaml(settings, corruption, severity, names))
     return files
 
 
@@ -122,10 +122,6 @@ def _image(settings: CopySettings, corruption: str, severity: int, picture: Labe
     return folder / f"{picture.path.stem}{SUFFIX[settings.format]}"
 
 
-def _labels(settings: CopySettings, corruption: str, severity: int, picture: LabelledPicture) -> Path:
-    return settings.out / "labels" / f"{corruption}-{severity}" / f"{picture.path.stem}.txt"
-
-
 def _write_image(damage: Damage, form: Format, place: tuple[Path, Path]) -> None:
     source, target = place
     picture = PIL.Image.fromarray(np.ascontiguousarray(damage.picture(source)[..., ::-1]))
@@ -134,7 +130,9 @@ def _write_image(damage: Damage, form: Format, place: tuple[Path, Path]) -> None
     write_atomic(target, lambda file: file.write(stream.getvalue()))
 
 
-def _write_labels(path: Path, picture: LabelledPicture) -> None:
+def write_labels(settings: CopySettings, corruption: str, severity: int, picture: LabelledPicture) -> None:
+    """Write the label file of one picture unless it is there."""
+    path = settings.out / "labels" / f"{corruption}-{severity}" / f"{picture.path.stem}.txt"
     if path.is_file():
         return
     width, height = picture.size
@@ -146,7 +144,8 @@ def _write_labels(path: Path, picture: LabelledPicture) -> None:
     write_atomic(path, lambda file: file.write("".join(lines).encode()))
 
 
-def _write_yaml(settings: CopySettings, corruption: str, severity: int, names: Sequence[str]) -> Path:
+def write_yaml(settings: CopySettings, corruption: str, severity: int, names: Sequence[str]) -> Path:
+    """Write the YAML file of one corruption and severity, and return it."""
     path = settings.out / f"{corruption}-{severity}.yaml"
     images = f"images/{corruption}-{severity}"
     found = {"path": str(settings.out.resolve()), "train": images, "val": images, "names": dict(enumerate(names))}

@@ -27,7 +27,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 AHEAD = 4
-"""Pictures under way per worker: enough to keep all busy, few enough to keep memory small."""
+"""Pictures under way per worker, at least: enough to keep all busy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +93,14 @@ class Workshop:
     """Worker processes for the pictures of a whole sweep; with 0 workers everything happens in this process.
 
     One process more is for other work, so that this does not hold up the pictures.
+
+    Args:
+        workers: Number of processes that make pictures.
+        ahead: Pictures to make before they are asked for.
     """
 
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
+    def __init__(self, workers: int, ahead: int = 0) -> None:
+        self._ahead = max(ahead, AHEAD * workers)
         self._pool = ProcessPoolExecutor(workers, get_context("spawn"), start_worker) if workers else None
         self._aside = ProcessPoolExecutor(1, get_context("spawn"), start_worker) if workers else None
 
@@ -109,7 +113,7 @@ class Workshop:
         left = iter(items)
         try:
             while True:
-                for item in islice(left, AHEAD * self.workers - len(under_way)):
+                for item in islice(left, self._ahead - len(under_way)):
                     under_way.append(self._pool.submit(work, item))
                 if not under_way:
                     return

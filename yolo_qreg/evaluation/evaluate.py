@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
@@ -29,7 +30,7 @@ from yolo_qreg.evaluation.results import ALL, BENCHMARK, CLEAN, OVER_SEVERITIES,
 from yolo_qreg.evaluation.scoring import resample
 from yolo_qreg.evaluation.sweep import Sweep, Task, Watch
 from yolo_qreg.host.datasets import LabelledPicture, validation_pictures
-from yolo_qreg.host.predict import Detector, cpu_threads, device_type
+from yolo_qreg.host.predict import Detector, device_type, one_thread
 
 VERSIONS = ("yolo-qreg", "ultralytics", "torch", "torchvision", "numpy", "opencv-python", "pillow")
 """Packages whose release a cell depends on."""
@@ -84,28 +85,28 @@ def evaluate(subjects: Sequence[Subject], baseline: str, settings: Settings, wat
         InputError: Data or weights cannot be used, or do not fit each other.
     """
     pictures, names = validation_pictures(settings.data)
-    pictures = sorted(_spread(pictures, settings.limit), key=_aspect)
+    pictures = sorted(spread(pictures, settings.limit), key=_aspect)
     truth = _truth(pictures, names)
     tasks = _tasks(subjects, settings, _digest(pictures))
-    loaded: dict[str, Detector] = {}
 
-    def detector(name: str) -> Detector:
-        if name not in loaded:
-            path = next(subject.path for subject in subjects if subject.model.name == name)
-            loaded[name] = Detector(path, imgsz=settings.imgsz, batch=settings.batch, device=settings.device)
-            _check_names(loaded[name], names, path, settings.data)
-        return loaded[name]
+    @cache
+    def detector(name: str, copy: int) -> Detector:
+        path = next(subject.path for subject in subjects if subject.model.name == name)
+        loaded = Detector(path, imgsz=settings.imgsz, batch=settings.batch, device=settings.device)
+        _check_names(loaded, names, path, settings.data)
+        return loaded
 
     missing = sum(len(task.missing()) for task in tasks)
-    at_once, threads = _shares(len(subjects), settings)
-    with Workshop(settings.workers if missing else 0) as workshop, cpu_threads(threads):
+    cores = available_cores() if device_type(settings.device) == "cpu" else 1
+    with Workshop(settings.workers if missing else 0, ahead=settings.batch) as workshop, one_thread():
         Sweep(
             detectors=detector,
             paths=[picture.path for picture in pictures],
             truth=truth,
             workshop=workshop,
             watch=watch(missing * len(pictures)),
-            at_once=at_once,
+            copies=math.ceil(cores / len(subjects)),
+            at_once=cores,
         ).run(tasks)
     results = _results(subjects, baseline, settings, tasks, truth)
     severity = sorted(settings.severities)[len(settings.severities) // 2] if settings.severities else 0
@@ -115,19 +116,8 @@ def evaluate(subjects: Sequence[Subject], baseline: str, settings: Settings, wat
     return replace(results, setup={**results.setup, "gallery": shown})
 
 
-def _shares(models: int, settings: Settings) -> tuple[int, int]:
-    """Return how many models run at once and how many threads each has: on a CPU, all cores but the workers'.
-
-    Threads of one model wait for each other many times a picture, so another process on their cores slows them a lot;
-    models side by side do not.
-    """
-    if device_type(settings.device) != "cpu":
-        return 1, 1
-    cores = available_cores()
-    return min(models, cores), max(1, (cores - settings.workers) // models)
-
-
-def _spread(pictures: list[LabelledPicture], limit: int | None) -> list[LabelledPicture]:
+def spread(pictures: list[LabelledPicture], limit: int | None) -> list[LabelledPicture]:
+    """Return some of the pictures, evenly spread over all; all without a limit."""
     if limit is None or limit >= len(pictures):
         return pictures
     return [pictures[i * len(pictures) // limit] for i in range(limit)]

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from yolo_qreg.evaluation.damage import Damage, Workshop
 from yolo_qreg.evaluation.detections import Detections, GroundTruth
 from yolo_qreg.evaluation.scoring import score
 from yolo_qreg.host.predict import Boxes, Detector
+
+Item = TypeVar("Item")
 
 MOST_SCORING = 16
 """Cells that wait to be scored, before the models wait for them."""
@@ -43,19 +45,21 @@ class Sweep:
     """What all tasks share.
 
     Attributes:
-        detectors: Returns the loaded model of a name.
+        detectors: Returns a loaded model by name and number; one number is used by one thread at a time.
         paths: Pictures, in the order of `truth`.
         truth: Their boxes.
         workshop: Makes the damaged pictures, and scores.
         watch: Told of progress.
-        at_once: Models that run at the same time, each in a thread.
+        copies: How many of each model run at the same time.
+        at_once: Threads that models run in.
     """
 
-    detectors: Callable[[str], Detector]
+    detectors: Callable[[str, int], Detector]
     paths: Sequence[Path]
     truth: GroundTruth
     workshop: Workshop
     watch: Watch
+    copies: int = 1
     at_once: int = 1
 
     def run(self, tasks: Iterable[Task]) -> None:
@@ -76,14 +80,18 @@ class Sweep:
             return {}
         label = f"{damage.corruption} {damage.severity}" if damage.severity else damage.corruption
         seen = {name: _Collector() for name in names}
-        models = {name: self.detectors(name) for name in names}
+        models = {(name, copy): self.detectors(name, copy) for name in names for copy in range(self.copies)}
         size = max(model.batch for model in models.values())
+        batches = _groups(self.workshop.map(damage.picture, self.paths), size)
         with ThreadPoolExecutor(self.at_once) as threads:
-            for batch in _batches(self.workshop.map(damage.picture, self.paths), size):
-                found = {name: threads.submit(_boxes, model, batch) for name, model in models.items()}
-                for name, boxes in found.items():
-                    seen[name].add(boxes.result())
-                    self.watch(label, len(batch))
+            for several in _groups(batches, self.copies):
+                found = [
+                    (name, threads.submit(_boxes, models[name, copy], batch))
+                    for copy, batch in enumerate(several)
+                    for name in names
+                ]
+                for name, boxes in found:
+                    self.watch(label, seen[name].add(boxes.result()))
         return {name: collector.detections() for name, collector in seen.items()}
 
 
@@ -92,12 +100,12 @@ def _finish(cell: Cell, detections: Detections, scores: Future[dict[str, Any]]) 
 
 
 def _boxes(detector: Detector, pictures: list[Image]) -> list[Boxes]:
-    return [boxes for part in _batches(iter(pictures), detector.batch) for boxes in detector.detect(part)]
+    return [boxes for part in _groups(iter(pictures), detector.batch) for boxes in detector.detect(part)]
 
 
-def _batches(pictures: Iterator[Image], size: int) -> Iterator[list[Image]]:
-    while batch := list(islice(pictures, size)):
-        yield batch
+def _groups(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    while group := list(islice(items, size)):
+        yield group
 
 
 class _Collector:
@@ -108,11 +116,13 @@ class _Collector:
         self._images: list[np.ndarray[tuple[int], np.dtype[np.int32]]] = []
         self._boxes: list[Boxes] = []
 
-    def add(self, pictures: Iterable[Boxes]) -> None:
+    def add(self, pictures: Sequence[Boxes]) -> int:
+        """Take the boxes of the next pictures; return how many these are."""
         for found in pictures:
             self._images.append(np.full(len(found[1]), self._count, np.int32))
             self._boxes.append(found)
             self._count += 1
+        return len(pictures)
 
     def detections(self) -> Detections:
         boxes, scores, labels = zip(*self._boxes, strict=True)

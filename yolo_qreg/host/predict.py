@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+import torchvision  # noqa: F401  until it is imported, the host's NMS is another one, which orders equal scores differently
 from numpy.typing import NDArray
 from ultralytics.data.augment import LetterBox
 from ultralytics.nn.autobackend import AutoBackend
@@ -103,10 +104,14 @@ class Detector:
 
 
 @contextmanager
-def cpu_threads(number: int) -> Iterator[None]:
-    """Let each model use a number of cores meanwhile."""
+def one_thread() -> Iterator[None]:
+    """Let every model run on one core meanwhile.
+
+    Threads of one model wait for each other many times a picture, and any other work on their cores slows all of them;
+    models side by side do not wait.
+    """
     before = torch.get_num_threads()
-    torch.set_num_threads(number)
+    torch.set_num_threads(1)
     try:
         yield
     finally:

@@ -1,0 +1,30 @@
+"""`yolo-qreg report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--palette",
+    type=click.Choice(["paper", "accessible"]),
+    default="paper",
+    show_default=True,
+    help="Green and red as in the paper, or blue and orange.",
+)
+def command(folder: Path, palette: str) -> None:
+    """Write the page and the figures of an evaluation again, from its scores.
+
+    DIR is a folder that eval-corrupted wrote. Pictures in DIR/gallery become part of the page.
+
+    \b
+    yolo-qreg report runs/voc
+    yolo-qreg report runs/voc --palette accessible
+    """
+    from yolo_qreg.report import write_report
+
+    click.echo(f"{write_report(folder, palette=palette)}")
