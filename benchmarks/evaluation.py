@@ -99,8 +99,8 @@ def _loop(given: argparse.Namespace, folder: Path, interpreter: Path, names: tup
     from yolo_qreg.host.datasets import validation_pictures
     from yolo_qreg.host.validate import validate
 
-    found, classes = validation_pictures(given.data)
-    pictures = spread(found, given.pictures)
+    found = validation_pictures(given.data)
+    pictures = spread(found.pictures, given.pictures)
     copy = CopySettings(data=given.data, out=folder, corruptions=names, severities=(given.severity,))
     damage = inference = 0.0
     for name in names:
@@ -112,7 +112,7 @@ def _loop(given: argparse.Namespace, folder: Path, interpreter: Path, names: tup
         damage += time.perf_counter() - start
         for picture in pictures:
             write_labels(copy, name, given.severity, picture)
-        data = write_yaml(copy, name, given.severity, classes)
+        data = write_yaml(copy, name, given.severity, found.names)
         start = time.perf_counter()
         for weights in given.weights:
             validate(weights, data, imgsz=given.imgsz, batch=given.batch)

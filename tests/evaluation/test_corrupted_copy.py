@@ -32,11 +32,10 @@ def test_a_copy_is_a_data_set(shapes: Path, tmp_path: Path) -> None:
     files, made = write(settings(shapes, tmp_path))
     assert [file.name for file in files] == ["shot_noise-2.yaml", "shot_noise-4.yaml", "fog-2.yaml", "fog-4.yaml"]
     assert made == 4 * 12
-    originals, names = validation_pictures(shapes)
-    copies, copied_names = validation_pictures(files[1])
-    assert copied_names == names
-    assert len(copies) == len(originals) == 12
-    for original, copied in zip(originals, copies, strict=True):
+    originals, copies = validation_pictures(shapes), validation_pictures(files[1])
+    assert copies.names == originals.names
+    assert len(copies.pictures) == 12
+    for original, copied in zip(originals.pictures, copies.pictures, strict=True):
         assert copied.labels.tolist() == original.labels.tolist()
         np.testing.assert_allclose(copied.boxes, original.boxes, atol=1e-3)
         picture = cv2.cvtColor(cv2.imread(str(original.path)), cv2.COLOR_BGR2RGB)

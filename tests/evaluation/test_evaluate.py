@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -184,3 +185,21 @@ def test_the_gallery_shows_every_corruption(finished: tuple[Path, Results]) -> N
     out, results = finished
     assert {path.stem for path in (out / "gallery").iterdir()} == {CLEAN, *CORRUPTIONS}
     assert results.setup["gallery"]["severity"] in SEVERITIES
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the host leaves the broken file open
+def test_unusable_pictures_are_left_out_and_named(shapes: Path, tmp_path: Path) -> None:
+    """A broken file and one with wrong labels are no part of the evaluation, or an error where that is asked for."""
+    shutil.copytree(shapes.parent, tmp_path / "data")
+    data = tmp_path / "data" / shapes.name
+    data.write_text(shapes.read_text().replace(str(shapes.parent), str(data.parent)))
+    for cache_file in data.parent.rglob("*.cache"):
+        cache_file.unlink()
+    first, second, *_ = sorted((data.parent / "images" / "val").iterdir())
+    first.write_bytes(first.read_bytes()[:200])
+    (data.parent / "labels" / "val" / f"{second.stem}.txt").write_text("99 0.5 0.5 0.1 0.1\n")
+    results = run(data, tmp_path / "out", corruptions=())
+    assert results.scores[0].images == 10
+    assert results.setup["pictures left out"] == [first.name, second.name]
+    with pytest.raises(InputError, match=rf"{first.name} is not a whole picture .*\(2 in"):
+        run(data, tmp_path / "out", corruptions=(), strict=True)

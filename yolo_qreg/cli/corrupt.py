@@ -21,6 +21,7 @@ OWN = [
         help="Of the copy's pictures: png, lossless, or jpeg of quality 85 as ImageNet-C has.  [default: png]",
     ),
     click.Option(["--workers"], type=click.IntRange(min=0), help="Processes that make the copy.  [default: all cores]"),
+    click.Option(["--strict"], is_flag=True, help="Stop at a data set's unusable picture instead of leaving it out."),
 ]
 HELP = f"""{look_at_pictures.help}
 
@@ -33,18 +34,20 @@ severity, for tools of your own. The same command continues an interrupted copy.
 """
 
 
-def _corrupt(sources: tuple[Path, ...], data: str | None, form: str, workers: int | None, **options: Any) -> None:
+def _corrupt(sources: tuple[Path, ...], data: str | None, **options: Any) -> None:
     if data is None:
         if not sources:
             raise InputError("there is nothing to corrupt; name pictures, folders, or a data set with --data")
-        click.get_current_context().invoke(look_at_pictures, sources=sources, **options)
+        known = {param.name for param in look_at_pictures.params}
+        shared = {name: value for name, value in options.items() if name in known}
+        click.get_current_context().invoke(look_at_pictures, sources=sources, **shared)
         return
     if sources:
         raise InputError(f"--data {data} is copied whole; leave out {sources[0]}, or leave out --data")
-    _copy(data, form, workers, **options)
+    _copy(data, **options)
 
 
-def _copy(data: str, form: Any, workers: int | None, **options: Any) -> None:
+def _copy(data: str, form: Any, workers: int | None, strict: bool, **options: Any) -> None:
     try:
         job = make_job(*(options[name] for name in ("names", "severities", "seed", "parameters", "textures")))
     except ValueError as error:
@@ -67,6 +70,7 @@ def _copy(data: str, form: Any, workers: int | None, **options: Any) -> None:
         textures=None if job.textures is None else str(job.textures),
         format=form,
         workers=available_cores() if workers is None else workers,
+        strict=strict,
     )
     try:
         with watched() as watch:

@@ -33,6 +33,7 @@ DEFAULT_SIZE = 640
 @click.option("--resamples", default=1000, show_default=True, type=click.IntRange(min=1), help="Of the bootstrap.")
 @click.option("--textures", type=click.Path(path_type=Path), help="Folder of pictures for frost.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder to keep corrupted pictures in.")
+@click.option("--strict", is_flag=True, help="Stop at a picture that cannot be used instead of leaving it out.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/corrupted"), show_default=True)
 @click.option("--palette", default="paper", show_default=True, type=click.Choice(["paper", "accessible"]))
 def command(
@@ -50,6 +51,7 @@ def command(
     resamples: int,
     textures: Path | None,
     cache: Path | None,
+    strict: bool,
     out: Path,
     palette: str,
 ) -> None:
@@ -95,6 +97,7 @@ def command(
         resamples=resamples,
         cache=cache,
         textures=None if textures is None else str(textures),
+        strict=strict,
     )
     run_evaluation(chosen, base, settings, palette)
 
@@ -147,5 +150,7 @@ def run_evaluation(chosen: list[Subject], base: str, settings: Settings, palette
         raise KeyboardInterrupt(
             f"interrupted; what was finished is kept in {settings.out}: repeat the command to continue"
         ) from stop
+    if left_out := results.setup.get("pictures left out"):
+        click.echo(f"left out, not whole pictures with right labels: {', '.join(left_out)} ({len(left_out)})", err=True)
     print_summary(results)
     click.echo(f"Scores: {settings.out / 'scores.csv'}\nReport: {page}")

@@ -44,6 +44,7 @@ class CopySettings:
         textures: Folder of frost textures; None for the default.
         format: "png" is lossless; "jpeg" has the quality of ImageNet-C's files.
         workers: Processes; 0 for none.
+        strict: Whether a picture that cannot be used is an error; else it is left out.
     """
 
     data: Path
@@ -54,6 +55,7 @@ class CopySettings:
     textures: str | None = None
     format: Format = "png"
     workers: int = 0
+    strict: bool = False
 
 
 def write_copy(settings: CopySettings, watch: Callable[[int], Watch]) -> list[Path]:
@@ -69,7 +71,8 @@ def write_copy(settings: CopySettings, watch: Callable[[int], Watch]) -> list[Pa
     Raises:
         InputError: The data set cannot be used, or the folder holds a copy made with other settings.
     """
-    pictures, names = validation_pictures(settings.data)
+    found = validation_pictures(settings.data, strict=settings.strict)
+    pictures = found.pictures
     _check_stems(pictures)
     _claim(settings)
     kinds = list(product(settings.corruptions, settings.severities))
@@ -84,7 +87,7 @@ def write_copy(settings: CopySettings, watch: Callable[[int], Watch]) -> list[Pa
                 told(f"{corruption} {severity}", 1)
             for picture in pictures:
                 write_labels(settings, corruption, severity, picture)
-            files.append(write_yaml(settings, corruption, severity, names))
+            files.append(write_yaml(settings, corruption, severity, found.names))
     return files
 
 

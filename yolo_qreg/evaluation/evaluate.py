@@ -54,6 +54,7 @@ class Settings:
         resamples: Of the bootstrap.
         cache: Folder to keep corrupted pictures in; None to keep none.
         textures: Folder of frost textures; None for the default.
+        strict: Whether a picture that cannot be used is an error; else it is left out, and named in the results.
     """
 
     data: Path
@@ -69,6 +70,7 @@ class Settings:
     resamples: int = 1000
     cache: Path | None = None
     textures: str | None = None
+    strict: bool = False
 
 
 def evaluate(subjects: Sequence[Subject], baseline: str, settings: Settings, watch: Callable[[int], Watch]) -> Results:
@@ -84,16 +86,16 @@ def evaluate(subjects: Sequence[Subject], baseline: str, settings: Settings, wat
     Raises:
         InputError: Data or weights cannot be used, or do not fit each other.
     """
-    pictures, names = validation_pictures(settings.data)
-    pictures = sorted(spread(pictures, settings.limit), key=_aspect)
-    truth = _truth(pictures, names)
+    found = validation_pictures(settings.data, strict=settings.strict)
+    pictures = sorted(spread(found.pictures, settings.limit), key=_aspect)
+    truth = _truth(pictures, found.names)
     tasks = _tasks(subjects, settings, _digest(pictures))
 
     @cache
     def detector(name: str, copy: int) -> Detector:
         path = next(subject.path for subject in subjects if subject.model.name == name)
         loaded = Detector(path, imgsz=settings.imgsz, batch=settings.batch, device=settings.device)
-        _check_names(loaded, names, path, settings.data)
+        _check_names(loaded, found.names, path, settings.data)
         return loaded
 
     missing = sum(len(task.missing()) for task in tasks)
@@ -113,7 +115,8 @@ def evaluate(subjects: Sequence[Subject], baseline: str, settings: Settings, wat
     image = choose_picture(truth, tasks[0].cells[baseline].detections())
     write_gallery(tasks, truth, image, severity, settings.out)
     shown = {"picture": Path(truth.image_ids[image]).name, "severity": severity, "least score": SHOWN_SCORE}
-    return replace(results, setup={**results.setup, "gallery": shown})
+    left_out = {"pictures left out": [path.name for path in found.unusable]} if found.unusable else {}
+    return replace(results, setup={**results.setup, **left_out, "gallery": shown})
 
 
 def spread(pictures: list[LabelledPicture], limit: int | None) -> list[LabelledPicture]:

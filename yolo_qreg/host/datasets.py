@@ -54,10 +54,30 @@ class LabelledPicture:
     boxes: NDArray[np.float32]
 
 
-def validation_pictures(data: Path, split: str = "val") -> tuple[list[LabelledPicture], tuple[str, ...]]:
-    """Return the pictures of a split in file-name order, and the class names.
+@dataclass(frozen=True, slots=True)
+class PictureSet:
+    """One split of a data set.
 
-    The host reads and checks the labels, so these are the boxes that its `val` measures against.
+    Attributes:
+        pictures: In file-name order.
+        names: Class names, in class order.
+        unusable: Pictures that the host leaves out: files that are no whole pictures, or have wrong labels.
+    """
+
+    pictures: list[LabelledPicture]
+    names: tuple[str, ...]
+    unusable: tuple[Path, ...]
+
+
+def validation_pictures(data: Path, *, strict: bool = False, split: str = "val") -> PictureSet:
+    """Return the pictures of a split with their labels.
+
+    The host reads and checks them, so these are the boxes that its `val` measures against.
+
+    Args:
+        data: YAML file of the data set.
+        strict: Whether unusable pictures are an error.
+        split: Which split.
 
     Raises:
         InputError: The data set is missing, or has no such split, picture or label.
@@ -73,9 +93,14 @@ def validation_pictures(data: Path, split: str = "val") -> tuple[list[LabelledPi
         raise
     except (OSError, RuntimeError, AssertionError, SyntaxError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"data={data}: {' '.join(str(error).split())[:300]}") from error
-    names = tuple(str(found["names"][i]) for i in range(len(found["names"])))
     pictures = [_labelled(label) for label in sorted(dataset.labels, key=lambda label: str(label["im_file"]))]
-    return pictures, names
+    usable = {picture.path for picture in pictures}
+    unusable = tuple(path for path in map(Path, sorted(dataset.get_img_files(found[split]))) if path not in usable)
+    if strict and unusable:
+        raise InputError(
+            f"{unusable[0]} is not a whole picture with right labels ({len(unusable)} in {data}); mend or remove it"
+        )
+    return PictureSet(pictures, tuple(str(found["names"][i]) for i in range(len(found["names"]))), unusable)
 
 
 def _labelled(label: dict[str, Any]) -> LabelledPicture:
