@@ -15,6 +15,7 @@ import pytest
 import small_evaluations
 import torch
 from small_evaluations import CORRUPTIONS, KINDS, SEVERITIES, contents, run
+from ultralytics import YOLO
 
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation import damage as damage_module
@@ -203,3 +204,17 @@ def test_unusable_pictures_are_left_out_and_named(shapes: Path, tmp_path: Path) 
     assert results.setup["pictures left out"] == [first.name, second.name]
     with pytest.raises(InputError, match=rf"{first.name} is not a whole picture .*\(2 in"):
         run(data, tmp_path / "out", corruptions=(), strict=True)
+
+
+@pytest.mark.filterwarnings("ignore")  # the exporters that the host uses warn a lot
+def test_exports_see_the_same_pixels(shapes: Path, tmp_path: Path) -> None:
+    """An ONNX model is its .pt, but for rounding, on pictures that are padded alike; its size is its own."""
+    pytest.importorskip("onnxruntime")
+    shutil.copy(shipped("shapes-fp32"), tmp_path / "model.pt")
+    exported = Path(YOLO(tmp_path / "model.pt").export(format="onnx", imgsz=160, device="cpu"))
+    results = run(shapes, tmp_path / "out", [tmp_path / "model.pt", exported])
+    assert [model.name for model in results.models] == ["model", "model.onnx"]
+    assert results.score("model.onnx").map50_95 > 0.1
+    assert max(abs(delta.points) for delta in results.deltas) < 0.2
+    with pytest.raises(InputError, match="exported for imgsz=160; pass --imgsz 160"):
+        run(shapes, tmp_path / "out", [tmp_path / "model.pt", exported], imgsz=128)

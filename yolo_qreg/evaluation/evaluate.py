@@ -94,7 +94,9 @@ def evaluate(subjects: Sequence[Subject], baseline: str, settings: Settings, wat
     @cache
     def detector(name: str, copy: int) -> Detector:
         path = next(subject.path for subject in subjects if subject.model.name == name)
-        loaded = Detector(path, imgsz=settings.imgsz, batch=settings.batch, device=settings.device)
+        loaded = Detector(
+            path, imgsz=settings.imgsz, batch=settings.batch, device=settings.device, square=_square(subjects)
+        )
         _check_names(loaded, found.names, path, settings.data)
         return loaded
 
@@ -163,6 +165,7 @@ def _tasks(subjects: Sequence[Subject], settings: Settings, data: str) -> list[T
     for corruption, severity in kinds:
         key: dict[str, Any] = {"corruption": corruption, "severity": severity, "data": data, "imgsz": settings.imgsz}
         key |= {"batch": settings.batch, "device": device_type(settings.device), "versions": versions}
+        key |= {"padding": "square"} if _square(subjects) else {}
         key |= {"seed": settings.seed} if corruption != CLEAN else {}
         key |= {"textures": frost} if corruption == "frost" else {}
         cache = settings.cache and settings.cache / _short_hash([data, settings.seed, frost, versions])
@@ -177,6 +180,11 @@ def _tasks(subjects: Sequence[Subject], settings: Settings, data: str) -> list[T
         }
         tasks.append(Task(damage, cells))
     return tasks
+
+
+def _square(subjects: Sequence[Subject]) -> bool:
+    """Whether pictures are padded to squares: as soon as one model needs it, so that all see the same pixels."""
+    return any(subject.path.suffix != ".pt" for subject in subjects)
 
 
 def _short_hash(values: Any) -> str:

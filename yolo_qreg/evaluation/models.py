@@ -67,9 +67,11 @@ def _weight_file(given: Path) -> Path:
 
 
 def _name(path: Path) -> str:
-    """Name a run by its folder, other weights by their file."""
+    """Name a run by its folder, other checkpoints by their file, exports by file or folder with the ending."""
     run = _run_of(path)
-    return path.stem if run is None else run.name
+    if run is not None and path.suffix == ".pt":
+        return run.name
+    return path.stem if path.suffix == ".pt" else path.name
 
 
 def _run_of(path: Path) -> Path | None:

@@ -37,9 +37,10 @@ class Detector:
 
     Args:
         weights: .pt of ours or of Ultralytics, .onnx, or a folder that the host exported, such as OpenVINO's.
-        imgsz: Longer side of the pictures as the model sees them, in pixels; exports of a fixed size keep theirs.
+        imgsz: Longer side of the pictures as the model sees them, in pixels.
         batch: Pictures at a time; exports of a fixed batch keep theirs.
         device: As the host names it, such as "cpu" or "0"; "" lets it choose.
+        square: Pad pictures to squares, as the host does for exports, instead of to what a batch needs.
 
     Attributes:
         names: Class names in class order.
@@ -47,10 +48,10 @@ class Detector:
         device: What it runs on.
 
     Raises:
-        InputError: The host cannot load the weights.
+        InputError: The host cannot load the weights, or they are an export for another size.
     """
 
-    def __init__(self, weights: Path, *, imgsz: int, batch: int = 16, device: str = "") -> None:
+    def __init__(self, weights: Path, *, imgsz: int, batch: int = 16, device: str = "", square: bool = False) -> None:
         try:
             self._host: Any = AutoBackend(str(weights), device=select_device(device, verbose=False), verbose=False)
             self._host.eval()
@@ -63,10 +64,13 @@ class Detector:
         self.batch = batch
         self._stride = int(backend.stride)
         self._shape: tuple[int, int] = tuple(check_imgsz(imgsz, stride=self._stride, min_dim=2))
-        dynamic = bool(getattr(backend, "dynamic", False))
-        self._fits_batch = backend.format == "pt" or dynamic
-        if not self._fits_batch:
-            self._shape = tuple(getattr(backend, "imgsz", None) or self._shape)
+        fixed = backend.format != "pt" and not getattr(backend, "dynamic", False)
+        self._square = square or fixed
+        if fixed:
+            own = tuple(getattr(backend, "imgsz", None) or self._shape)
+            if own != self._shape:
+                size = max(own)
+                raise InputError(f"{weights} was exported for imgsz={size}; pass --imgsz {size}, or export it anew")
             self.batch = batch if backend.format == "torchscript" else int(backend.metadata.get("batch", 1))
 
     def detect(self, pictures: Sequence[Picture]) -> list[Boxes]:
@@ -95,7 +99,7 @@ class Detector:
 
     def _batch_shape(self, pictures: Sequence[Picture]) -> tuple[int, int]:
         """Return the height and width that the host's rectangular batches have."""
-        if not self._fits_batch:
+        if self._square:
             return self._shape
         aspects = [picture.shape[0] / picture.shape[1] for picture in pictures]
         tall, wide = min(1.0, max(aspects)), min(1.0, 1 / min(aspects))
