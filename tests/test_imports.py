@@ -23,7 +23,8 @@ ORDER: tuple[set[str], ...] = (
     {"evaluation"},
     {"report", "analysis"},
     {"study"},
-    {"cli", "__main__"},
+    {"cli"},
+    {"__main__"},
 )
 """Parts of the package, lowest first. A part may import parts of earlier rows and itself, no others."""
 

@@ -14,6 +14,7 @@ from yolo_qreg.errors import InputError
 COMMANDS = {
     "train": "Train with quantized weights, or resume a run.",
     "eval-corrupted": "Compare models with their FP32 twin on corrupted pictures.",
+    "study": "Train and evaluate a whole grid of models: the paper's experiment.",
     "report": "Write the page and figures of an evaluation again.",
     "export": "Write a run's weights as a plain .pt or as packed integer codes.",
     "unpack": "Turn packed weights back into a .pt that plain Ultralytics loads.",

@@ -43,6 +43,7 @@ class Settings:
     Attributes:
         data: YAML file of the data set; its `val` split is used.
         out: Folder of the results.
+        cells: Folder of the finished work, which several evaluations may share; None for one inside `out`.
         imgsz: Side that pictures are letterboxed to.
         corruptions: In published order.
         severities: Each 1 to 5.
@@ -71,6 +72,7 @@ class Settings:
     cache: Path | None = None
     textures: str | None = None
     strict: bool = False
+    cells: Path | None = None
 
 
 def evaluate(subjects: Sequence[Subject], baseline: str, settings: Settings, watch: Callable[[int], Watch]) -> Results:
@@ -174,7 +176,8 @@ def _tasks(subjects: Sequence[Subject], settings: Settings, data: str) -> list[T
         )
         cells = {
             subject.model.name: Cell(
-                settings.out / "cells" / subject.model.sha256[:16], {**key, "weights": subject.model.sha256}
+                (settings.cells or settings.out / "cells") / subject.model.sha256[:16],
+                {**key, "weights": subject.model.sha256},
             )
             for subject in subjects
         }
@@ -268,7 +271,8 @@ def _score(model: str, corruption: str, severity: int, found: dict[str, Any], im
 
 def _setup(settings: Settings, images: int, tasks: Sequence[Task]) -> dict[str, Any]:
     key = tasks[0].cells[next(iter(tasks[0].cells))].key
-    setup = {"data": settings.data.name, "data_sha256": key["data"], "pictures": images, "imgsz": settings.imgsz}
+    name = settings.data.parent.name if settings.data.stem == "data" else settings.data.name
+    setup = {"data": name, "data_sha256": key["data"], "pictures": images, "imgsz": settings.imgsz}
     setup |= {"seed": settings.seed, "resamples": settings.resamples}
     if "frost" in settings.corruptions:
         setup["frost textures"] = frost_textures(settings.textures).source

@@ -1,0 +1,84 @@
+"""What a study consists of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from corruptions import CORRUPTIONS
+from yolo_qreg.errors import InputError
+from yolo_qreg.study.plan import Evaluation, Study, load_study, presets, study_from
+
+
+def test_the_grid_has_a_twin_for_each_seed() -> None:
+    """FP32 first, then methods by falling width; 32 bits are not trained twice."""
+    study = Study(methods=("dorefa", "lsq"), bits=(2, 32, 8), seeds=(1, 0))
+    assert [run.name for run in study.runs()] == [
+        f"{name}-seed{seed}"
+        for seed in (1, 0)
+        for name in ("fp32", "dorefa-8bit", "dorefa-2bit", "lsq-8bit", "lsq-2bit")
+    ]
+
+
+def test_settings_of_a_quantizer_are_its_own() -> None:
+    """LSQ's do not reach DoReFa, which has no such thing."""
+    runs = Study(methods=("dorefa", "lsq"), bits=(4,), quant={"lsq": {"per_channel": True}}).runs()
+    assert [run.quant.per_channel for run in runs] == [False, False, True]
+
+
+@pytest.mark.parametrize("name", ["demo", "paper", "quick"])
+def test_presets_are_studies(name: str) -> None:
+    """Those that the issue of a paper asks for; the paper's has its grid, severities and corruptions."""
+    assert name in presets()
+    study = load_study(name)
+    assert study.runs()[0].name == "fp32-seed0"
+    if name == "paper":
+        assert (study.data, study.model, study.methods, study.bits) == (
+            "voc", "yolov5n.yaml", ("dorefa", "lsq"), (8, 4, 2)
+        )  # fmt: skip
+        assert study.evaluation.corruptions == tuple(CORRUPTIONS)
+        assert study.evaluation.severities == (1, 2, 3, 4, 5)
+
+
+def test_files_and_mappings_are_the_same_study(tmp_path: Path) -> None:
+    """What is written is read again as it was."""
+    study = Study(data="shapes", bits=(4,), train={"epochs": 3}, evaluation=Evaluation(severities=(1,), limit=9))
+    assert study_from(study.to_dict()) == study
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(study.to_dict()))
+    assert load_study(str(path)) == study
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"bit": [8]}, "study key 'bit' is unknown; did you mean 'bits'?"),
+        ({"bits": [9]}, "bits=9 is out of range"),
+        ({"bits": []}, "bits is empty"),
+        ({"methods": ["pact"]}, "method='pact' is unknown"),
+        ({"seeds": [-1]}, "-1 is not a whole number of 0 or more"),
+        ({"train": 5}, "train: 5 is not a mapping"),
+        ({"quant": {"per_channel": True}}, "'per_channel' is not one of methods"),
+        ({"evaluation": {"severities": [6]}}, "severity 6 is not one of 1, 2, 3, 4, 5"),
+        ({"evaluation": {"corruptions": ["rain"]}}, "'rain'"),
+        ({"evaluation": {"severity": [1]}}, "did you mean 'severities'?"),
+    ],
+)
+def test_wrong_values_are_named(values: dict[str, object], message: str) -> None:
+    """One line each."""
+    with pytest.raises(InputError) as caught:
+        study_from(values)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "message"), [("a: [", "is no YAML"), ("5", "holds no settings")])
+def test_files_that_are_no_study(text: str, message: str, tmp_path: Path) -> None:
+    """They are named, as is what does not exist."""
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_study(str(path))
+    with pytest.raises(InputError, match="neither a file nor a preset; there are demo, paper, quick"):
+        load_study("nowhere")

@@ -1,0 +1,122 @@
+"""The trainings of a study: what is done, what is left, and doing it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from pathlib import Path
+
+import pytest
+
+from yolo_qreg.cli import main
+from yolo_qreg.config import QuantConfig
+from yolo_qreg.data.shapes import ensure_shapes
+from yolo_qreg.errors import InputError
+from yolo_qreg.study.plan import Study
+from yolo_qreg.study.runs import Place, Progress, Trainer, check_same, command, places, time_left
+
+STUDY = Study(data="shapes", methods=("lsq",), bits=(4,), quant={"lsq": {"per_channel": True}}, train={"epochs": 4})
+
+
+def fill(place: Place, epochs: int, status: int | None, weights: bool = True) -> None:
+    """Make what a training leaves: rows, a mark where it ended, and weights."""
+    (place.folder / "weights").mkdir(parents=True)
+    rows = "".join(f"{epoch},{10.0 * epoch},0.5\n" for epoch in range(1, epochs + 1))
+    (place.folder / "results.csv").write_text("epoch,time,loss\n" + rows)
+    if weights:
+        place.weights.touch()
+    if status is not None:
+        (place.folder / "run.json").write_text(json.dumps({"status": status, "reason": "no disk" if status else ""}))
+
+
+def test_progress_is_read_from_the_files(tmp_path: Path) -> None:
+    """Finished only with a mark and weights; a failed one has its reason."""
+    study = Study(methods=("lsq",), bits=(8, 4, 3, 2))
+    finished, begun, failed, lost, missing = places(study, tmp_path)
+    fill(finished, 4, 0)
+    fill(begun, 2, None)
+    fill(failed, 1, 2)
+    fill(lost, 4, 0, weights=False)
+    assert finished.progress() == Progress("finished", 4, 40.0)
+    assert begun.progress() == Progress("begun", 2, 20.0)
+    assert failed.progress() == Progress("failed", 1, 10.0, "no disk")
+    assert lost.progress().state == "failed"
+    assert missing.progress() == Progress("missing")
+    everything = [place.progress() for place in (finished, begun, failed, missing)]
+    assert time_left(everything, epochs=4, jobs=2) == pytest.approx(10.0 * (2 + 4) / 2)
+    assert time_left([Progress("missing")], epochs=4, jobs=1) is None
+
+
+def test_the_command_is_one_that_people_can_run(tmp_path: Path) -> None:
+    """Everything that matters is on the line; a training that has a checkpoint is continued."""
+    twin, ours = places(STUDY, tmp_path)
+    line = " ".join(command(STUDY, ours))
+    assert line.startswith("train --bits 4 --method lsq --bn-images 256 --per-channel --init paper --data shapes")
+    assert f"project={tmp_path / 'runs'} name=lsq-4bit-seed0" in line
+    assert "epochs=4" in line
+    assert "--method" not in command(STUDY, twin)
+    fill(ours, 1, None)
+    (ours.folder / "weights" / "last.pt").touch()
+    assert command(STUDY, ours) == ["train", "--resume", str(ours.folder)]
+
+
+def test_a_study_may_grow_but_not_change(tmp_path: Path) -> None:
+    """More seeds are welcome, another schedule is another study."""
+    check_same(Study(seeds=(0, 1)), Study(seeds=(0,)), tmp_path)
+    with pytest.raises(InputError, match="name another --out"):
+        check_same(Study(train={"epochs": 9}), Study(), tmp_path)
+
+
+def test_a_training_under_way_elsewhere_is_waited_for(tmp_path: Path) -> None:
+    """While another process holds its lock nothing is started; what it finishes is taken."""
+    place = Place(STUDY.runs()[0], tmp_path)
+    fill(place, 4, None)
+    told: list[Progress] = []
+    with (place.folder / "training.log").open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+
+        def tick() -> None:
+            if not told and not (place.folder / "run.json").exists():
+                (place.folder / "run.json").write_text(json.dumps({"status": 0, "reason": ""}))
+                fcntl.flock(held, fcntl.LOCK_UN)
+
+        Trainer(STUDY).run([place], lambda _, progress: told.append(progress), tick)
+    assert told == [Progress("finished", 4, 40.0)]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few pictures to train on."""
+    return ensure_shapes(tmp_path_factory.mktemp("data"), train=4, val=4)
+
+
+def test_a_study_from_the_command_line(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A twin and one model are trained and compared; a wider grid trains what is missing, and a failure stops none."""
+    out = tmp_path / "study"
+    line = ["study", "--data", str(data), "--methods", "dorefa", "--seeds", "0", "--out", str(out), "--device", "cpu"]
+    line += ["imgsz=64", "epochs=1", "batch=4", "workers=0", "plots=False", "val=False"]
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("evaluation: {corruptions: fog, severities: 3, resamples: 20}\n")
+    assert main([*line, "--bits", "8", "--status", str(plan)]) == 0
+    assert capsys.readouterr().out.split()[:2] == ["fp32-seed0", "missing"]
+    assert not out.exists()
+    assert main([*line, "--bits", "8", str(plan)]) == 0
+    shown = capsys.readouterr().out
+    assert "dorefa-8bit-seed0" in shown
+    assert (out / "seed-0" / "report.html").is_file()
+    trained = Place(Study().runs()[0], out / "runs").weights
+    before = trained.stat().st_mtime_ns
+    (out / "runs" / "dorefa-2bit-seed0").write_text("in the way")  # so that this training cannot even begin
+    assert main([*line, "--bits", "8", "4", "2", str(plan)]) == 0
+    shown = capsys.readouterr()
+    assert "dorefa-4bit-seed0" in shown.out
+    assert trained.stat().st_mtime_ns == before
+    assert "dorefa-2bit-seed0: failed" in shown.err
+    assert main([*line, "--bits", "8", str(plan), "epochs=2"]) == 2
+    assert "name another --out" in capsys.readouterr().err
+
+
+def test_names_of_runs() -> None:
+    """They tell method, width and seed apart."""
+    assert Place(Study(methods=("lsq",), bits=(3,), seeds=(7,)).runs()[1], Path()).folder == Path("lsq-3bit-seed7")
+    assert QuantConfig(bits=32).label == "fp32"

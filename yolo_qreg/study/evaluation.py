@@ -1,0 +1,68 @@
+"""Every finished model of a study on clean and corrupted pictures, each held against the FP32 twin of its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from yolo_qreg.evaluation.damage import default_workers
+from yolo_qreg.evaluation.evaluate import Settings, evaluate
+from yolo_qreg.evaluation.models import subjects, training_size
+from yolo_qreg.evaluation.results import Results, save
+from yolo_qreg.evaluation.sweep import Watch
+from yolo_qreg.host.datasets import resolve_data
+from yolo_qreg.host.predict import device_type
+from yolo_qreg.quant.registry import FLOAT_BITS
+from yolo_qreg.study.plan import Study
+from yolo_qreg.study.runs import Place
+
+DEFAULT_SIZE = 640
+
+
+def evaluate_study(
+    study: Study, finished: Sequence[Place], out: Path, device: str, watch: Callable[[int], Watch]
+) -> dict[int, Results]:
+    """Evaluate what is trained, and return the results by seed; OUT/seed-N gets those of a seed.
+
+    A corrupted picture is made once for the models of all seeds. Seeds whose FP32 twin is not finished are left out.
+
+    Args:
+        study: The study.
+        finished: Its finished trainings.
+        out: Folder of the study.
+        device: As the host names it.
+        watch: Called with how many pictures models have to see; returns what is told of progress.
+    """
+    twins = {place.run.seed: place for place in finished if place.run.quant.bits == FLOAT_BITS}
+    groups = {
+        seed: subjects([twin.weights, *(p.weights for p in finished if p.run.seed == seed and p is not twin)])
+        for seed, twin in twins.items()
+    }
+    if not groups:
+        return {}
+    everything = [subject for group in groups.values() for subject in group]
+
+    def settings(folder: Path) -> Settings:
+        plan = study.evaluation
+        return Settings(
+            data=resolve_data(study.data),
+            out=folder,
+            cells=out / "cells",
+            imgsz=plan.imgsz or training_size(everything) or DEFAULT_SIZE,
+            corruptions=plan.corruptions,
+            severities=plan.severities,
+            batch=plan.batch,
+            device=device,
+            workers=default_workers(device_type(device)),
+            limit=plan.limit,
+            resamples=plan.resamples,
+        )
+
+    if len(groups) > 1:
+        evaluate(everything, everything[0].model.name, settings(out / "all"), watch)
+    found = {}
+    for seed, group in groups.items():
+        folder = out / f"seed-{seed}"
+        found[seed] = evaluate(group, group[0].model.name, settings(folder), watch)
+        save(found[seed], folder)
+    return found

@@ -1,0 +1,192 @@
+"""What a study consists of: a grid of trainings under one schedule, and how they are evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from corruptions import select
+from yolo_qreg.config import QuantConfig
+from yolo_qreg.errors import InputError
+from yolo_qreg.quant.registry import FLOAT_BITS
+
+GRID = ("methods", "bits", "seeds")
+"""What may grow in a study that was begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training of a study."""
+
+    quant: QuantConfig
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Its folder, such as "dorefa-8bit-seed0"."""
+        return f"{self.quant.label}-seed{self.seed}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """How models are evaluated.
+
+    Attributes:
+        corruptions: Names or groups.
+        severities: Each 1 to 5.
+        imgsz: Longer side in pixels; None for that of the training.
+        batch: Pictures at a time.
+        limit: Number of pictures, spread over the split; None for all.
+        resamples: Of the bootstrap.
+    """
+
+    corruptions: tuple[str, ...] = ("all",)
+    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
+    imgsz: int | None = None
+    batch: int = 16
+    limit: int | None = None
+    resamples: int = 1000
+
+    def __post_init__(self) -> None:
+        """Check names and levels."""
+        for name in ("corruptions", "severities"):
+            object.__setattr__(self, name, _sequence(name, getattr(self, name)))
+        try:
+            object.__setattr__(self, "corruptions", select(self.corruptions))
+        except ValueError as error:
+            raise InputError(f"evaluation: {error}") from error
+        if wrong := [level for level in self.severities if level not in range(1, 6)]:
+            raise InputError(f"evaluation: severity {wrong[0]!r} is not one of 1, 2, 3, 4, 5; correct it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """A grid of trainings, each beside the FP32 twin of its seed.
+
+    Attributes:
+        data: "voc", "shapes" or a data set's YAML file.
+        model: A model YAML (from scratch), a .pt file (fine-tuned from) or the name of shipped weights.
+        methods: Quantizers.
+        bits: Widths.
+        seeds: One training of everything for each.
+        train: Ultralytics training settings, the same for all.
+        quant: By quantizer, its further settings by the names of `QuantConfig`, such as {"lsq": {"per_channel": True}}.
+        evaluation: How they are evaluated.
+
+    Raises:
+        InputError: A value cannot be used.
+    """
+
+    data: str = "voc"
+    model: str = "yolov5n.yaml"
+    methods: tuple[str, ...] = ("dorefa", "lsq")
+    bits: tuple[int, ...] = (8, 4, 2)
+    seeds: tuple[int, ...] = (0,)
+    train: Mapping[str, Any] = field(default_factory=dict)
+    quant: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+
+    def __post_init__(self) -> None:
+        """Check the grid by making its runs."""
+        for name in GRID:
+            values = _sequence(name, getattr(self, name))
+            if not values:
+                raise InputError(f"{name} is empty; name at least one")
+            object.__setattr__(self, name, tuple(dict.fromkeys(values)))
+        for seed in self.seeds:
+            if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+                raise InputError(f"seeds: {seed!r} is not a whole number of 0 or more; correct it")
+        for method, settings in self.quant.items():
+            if method not in self.methods or not isinstance(settings, Mapping):
+                raise InputError(f"quant: {method!r} is not one of methods with settings below it; correct it")
+        self.runs()
+
+    def runs(self) -> list[Run]:
+        """Return all trainings: by seed, the FP32 twin first, then by method and falling width."""
+        grid = [(m, b) for m in self.methods for b in sorted(self.bits, reverse=True) if b != FLOAT_BITS]
+        return [
+            Run(quant, seed)
+            for seed in self.seeds
+            for quant in (QuantConfig(bits=FLOAT_BITS), *(self._quant(method, bits) for method, bits in grid))
+        ]
+
+    def _quant(self, method: str, bits: int) -> QuantConfig:
+        return QuantConfig.from_dict({**self.quant.get(method, {}), "method": method, "bits": bits})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists, numbers and strings."""
+        found = asdict(self)
+        return {**found, **{name: list(found[name]) for name in GRID}, "evaluation": _plain(found["evaluation"])}
+
+
+def load_study(name: str) -> Study:
+    """Read a study from a YAML file, or a preset by its name.
+
+    Raises:
+        InputError: There is no such file or preset, or something in it is wrong.
+    """
+    if name in presets():
+        text = _presets_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    else:
+        path = Path(name)
+        if not path.is_file():
+            raise InputError(f"{name} is neither a file nor a preset; there are {', '.join(presets())}")
+        text = path.read_text(encoding="utf-8")
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{name} is no YAML ({' '.join(str(error).split())[:200]}); correct it") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{name} holds no settings; write keys such as data: and bits:")
+    return study_from(found)
+
+
+def study_from(values: Mapping[str, Any]) -> Study:
+    """Build a study from a mapping; a wrong key is answered with the nearest right one.
+
+    Raises:
+        InputError: A key or a value cannot be used.
+    """
+    _check_keys(values, Study, "study")
+    evaluation = values.get("evaluation") or {}
+    for name in ("train", "quant", "evaluation"):
+        if not isinstance(values.get(name) or {}, Mapping):
+            raise InputError(f"{name}: {values[name]!r} is not a mapping; write key: value lines below it")
+    _check_keys(evaluation, Evaluation, "evaluation")
+    given = {key: value for key, value in values.items() if value is not None}
+    return Study(**{**given, "evaluation": Evaluation(**evaluation)})
+
+
+def presets() -> tuple[str, ...]:
+    """Return the names of the studies that come with the package."""
+    return tuple(sorted(Path(entry.name).stem for entry in _presets_folder().iterdir() if entry.name.endswith(".yaml")))
+
+
+def _presets_folder() -> Any:
+    return resources.files("yolo_qreg.study") / "presets"
+
+
+def _sequence(name: str, values: Any) -> tuple[Any, ...]:
+    if isinstance(values, (str, int)):
+        return (values,)
+    if not isinstance(values, Iterable):
+        raise InputError(f"{name}: {values!r} is not a list; write [{values!r}]")
+    return tuple(values)
+
+
+def _check_keys(values: Mapping[str, Any], kind: type, what: str) -> None:
+    known = [entry.name for entry in fields(kind)]
+    for key in values:
+        if key not in known:
+            near = get_close_matches(str(key), known, n=1, cutoff=0)[0]
+            raise InputError(f"{what} key {key!r} is unknown; did you mean {near!r}?")
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
