@@ -73,8 +73,9 @@ def _speed(given: argparse.Namespace) -> None:
 def _sweep(given: argparse.Namespace, out: Path, pictures: int, names: tuple[str, ...]) -> float:
     """Evaluate as the command does, and return its seconds."""
     from yolo_qreg.evaluation.damage import default_workers
-    from yolo_qreg.evaluation.evaluate import Settings, evaluate
+    from yolo_qreg.evaluation.evaluate import evaluate
     from yolo_qreg.evaluation.models import subjects
+    from yolo_qreg.evaluation.tasks import Settings
 
     start = time.perf_counter()
     chosen = subjects(given.weights)

@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "yolo_qreg"
 
 ORDER: tuple[set[str], ...] = (
-    {"errors", "files", "quant.registry"},
+    {"errors"},
+    {"files", "quant.registry"},
     {"config"},
     {"quant"},
     {"patch"},

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from yolo_qreg.errors import InputError
+
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Call `write` on a temporary file beside `path`, then rename it; a failure leaves `path` as it was.
@@ -28,6 +30,22 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def check_writable(folder: Path | None) -> None:
+    """Make a folder and check that files can be made in it, before any work is done for it; None is no folder.
+
+    Raises:
+        InputError: They cannot.
+    """
+    if folder is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written to ({error.strerror}); name another folder") from error
 
 
 def _umask() -> int:

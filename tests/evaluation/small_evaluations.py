@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from yolo_qreg.evaluation.evaluate import Settings, evaluate
+from yolo_qreg.evaluation.evaluate import evaluate
 from yolo_qreg.evaluation.models import subjects
 from yolo_qreg.evaluation.results import Results, save
+from yolo_qreg.evaluation.tasks import Settings
 from yolo_qreg.shipped import shipped
 
-CORRUPTIONS = ("shot_noise", "fog")
+CORRUPTIONS = ("shot_noise", "saturate")
+"""One of the benchmark's 15, and one that is not."""
 SEVERITIES = (1, 5)
 KINDS = 1 + len(CORRUPTIONS) * len(SEVERITIES)
 

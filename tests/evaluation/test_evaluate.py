@@ -41,24 +41,47 @@ def test_there_is_a_score_for_everything(finished: tuple[Path, Results]) -> None
     assert all(score.images == 12 for score in results.scores)
     assert results.score("shapes-fp32").map50_95 > 0.1
     assert results.score("shapes-fp32", "shot_noise", 5).map50_95 < results.score("shapes-fp32").map50_95
-    fog = [s.map50_95 for s in results.class_scores if (s.model, s.corruption, s.severity) == ("shapes-fp32", "fog", 1)]
-    known = [value for value in fog if value is not None]
-    assert np.mean(known) == pytest.approx(results.score("shapes-fp32", "fog", 1).map50_95, abs=1e-12)
+    known = [
+        s.map50_95
+        for s in results.class_scores
+        if (s.model, s.corruption, s.severity) == ("shapes-fp32", "saturate", 1)
+    ]
+    assert np.mean([value for value in known if value is not None]) == pytest.approx(
+        results.score("shapes-fp32", "saturate", 1).map50_95, abs=1e-12
+    )
 
 
 def test_deltas_are_differences_in_points(finished: tuple[Path, Results]) -> None:
-    """Of cells, of means over severities, and of means over corruptions."""
+    """Of cells, of means over severities, over all corruptions, and over those of the benchmark's 15."""
     _, results = finished
     names = "shapes-dorefa8", "shapes-fp32"
-    for name, level in [(CLEAN, 0), ("fog", 5)]:
-        ours, base = (results.score(model, name, level).map50_95 for model in names)
-        assert results.delta(names[0], name, level).points == pytest.approx(100 * (ours - base), abs=1e-9)
-    ours, base = (results.mean(model, CORRUPTIONS) for model in names)
-    assert results.delta(names[0], ALL).points == pytest.approx(100 * (ours - base), abs=1e-9)
-    assert results.delta(names[0], BENCHMARK).points == results.delta(names[0], ALL).points  # both are among the 15
-    ours, base = (results.mean(model, ["fog"]) for model in names)
-    assert results.delta(names[0], "fog").points == pytest.approx(100 * (ours - base), abs=1e-9)
-    assert all(delta.low <= delta.high for delta in results.deltas)
+    ours, base = (results.score(model).map50_95 for model in names)
+    assert results.delta(names[0], CLEAN).points == pytest.approx(100 * (ours - base), abs=1e-9)
+    for group, members, severity, levels in [
+        ("saturate", ["saturate"], 5, [5]),
+        ("saturate", ["saturate"], 0, None),
+        (ALL, CORRUPTIONS, 0, None),
+        (ALL, CORRUPTIONS, 1, [1]),
+        (BENCHMARK, ["shot_noise"], 0, None),
+    ]:
+        ours, base = (results.mean(model, members, levels) for model in names)
+        found = results.delta(names[0], group, severity)
+        assert found.points == pytest.approx(100 * (ours - base), abs=1e-9), group
+
+
+def test_intervals_are_of_the_mean_over_all_its_cells(finished: tuple[Path, Results]) -> None:
+    """Percentiles of the mean difference, resample by resample, from the files that are kept."""
+    out, results = finished
+    resampled: dict[str, dict[str, np.ndarray]] = {}
+    for file in (out / "cells").rglob("*.npy"):
+        kind = "-".join(file.name.split("-")[:2])
+        resampled.setdefault(file.parent.name, {})[kind] = np.load(file)
+    base, ours = (resampled[model.sha256[:16]] for model in results.models)
+    kinds = [f"{name}-{level}" for name in CORRUPTIONS for level in SEVERITIES]
+    differences = 100 * np.mean([ours[kind] - base[kind] for kind in kinds], axis=0)
+    found = results.delta("shapes-dorefa8", ALL)
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(differences, [2.5, 97.5])), abs=1e-9)
+    assert found.low < found.high
 
 
 def test_a_copy_of_the_baseline_has_no_delta_at_all(shapes: Path, tmp_path: Path) -> None:
@@ -105,7 +128,8 @@ def test_changes_make_new_cells(shapes: Path, finished: tuple[Path, Results], tm
     assert shared(seed=1) == 2
     assert shared(imgsz=128) == 0
     assert shared(limit=6) == 0
-    assert shared(corruptions=("fog", "contrast")) == 2 * (1 + len(SEVERITIES))
+    assert shared(batch=2) == 0
+    assert shared(corruptions=("saturate", "contrast")) == 2 * (1 + len(SEVERITIES))
 
 
 def test_the_first_evaluation_of_a_process_is_as_the_others() -> None:
@@ -201,7 +225,7 @@ def test_unusable_pictures_are_left_out_and_named(shapes: Path, tmp_path: Path) 
     (data.parent / "labels" / "val" / f"{second.stem}.txt").write_text("99 0.5 0.5 0.1 0.1\n")
     results = run(data, tmp_path / "out", corruptions=())
     assert results.scores[0].images == 10
-    assert results.setup["pictures left out"] == [first.name, second.name]
+    assert results.setup["pictures left out"] == [str(first), str(second)]
     with pytest.raises(InputError, match=rf"{first.name} is not a whole picture .*\(2 in"):
         run(data, tmp_path / "out", corruptions=(), strict=True)
 

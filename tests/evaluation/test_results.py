@@ -121,6 +121,13 @@ def test_equation_5_gives_the_table_of_the_paper(points: float, printed: float) 
     assert equation5(28.78, points) == pytest.approx(printed, abs=0.006)
 
 
+def test_perfect_models_do_not_divide_by_zero() -> None:
+    """Nothing is left to gain on 100 points."""
+    assert equation5(50, 100) == math.inf
+    assert equation5(100, 50) == -math.inf
+    assert equation5(100, 100) == 0
+
+
 def test_what_is_absent_has_no_number() -> None:
     """Asking for it is an error of the caller."""
     for ask in (

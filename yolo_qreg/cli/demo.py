@@ -25,8 +25,8 @@ def command(out: Path) -> None:
     from yolo_qreg.config import QuantConfig, TrainConfig
     from yolo_qreg.data.shapes import ensure_shapes
     from yolo_qreg.evaluation.damage import default_workers
-    from yolo_qreg.evaluation.evaluate import Settings
     from yolo_qreg.evaluation.models import subjects
+    from yolo_qreg.evaluation.tasks import Settings
     from yolo_qreg.host.run import train
     from yolo_qreg.shipped import read_card, shipped
 

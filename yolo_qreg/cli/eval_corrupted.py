@@ -11,8 +11,8 @@ import click
 from yolo_qreg.errors import InputError
 
 if TYPE_CHECKING:
-    from yolo_qreg.evaluation.evaluate import Settings
     from yolo_qreg.evaluation.models import Subject
+    from yolo_qreg.evaluation.tasks import Settings
 
 RUNS = Path("runs/detect")
 DEFAULT_SIZE = 640
@@ -24,13 +24,13 @@ DEFAULT_SIZE = 640
 @click.option("--data", help="voc, shapes or a YAML file.  [default: what the models were trained on]")
 @click.option("--corruptions", "names", multiple=True, metavar="NAMES", help="Names or groups.  [default: all]")
 @click.option("--severity", "severities", multiple=True, metavar="LIST", help="Such as 1,3,5.  [default: all five]")
-@click.option("--imgsz", type=click.IntRange(min=32), help="Longer side in pixels.  [default: that of the training]")
+@click.option("--imgsz", type=click.IntRange(32, 8192), help="Longer side in pixels.  [default: that of the training]")
 @click.option("--batch", default=16, show_default=True, type=click.IntRange(min=1), help="Pictures at a time.")
 @click.option("--device", default="", help="cpu, 0, mps, ...  [default: the host's choice]")
 @click.option("--workers", type=click.IntRange(min=0), help="Processes that damage pictures.  [default: by cores]")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take N pictures, spread over the data set.")
-@click.option("--seed", default=0, show_default=True, help="Of the corruptions and the bootstrap.")
-@click.option("--resamples", default=1000, show_default=True, type=click.IntRange(min=1), help="Of the bootstrap.")
+@click.option("--seed", default=0, type=click.IntRange(min=0), help="Of corruptions and bootstrap.  [default: 0]")
+@click.option("--resamples", default=1000, show_default=True, type=click.IntRange(min=200), help="Of the bootstrap.")
 @click.option("--textures", type=click.Path(path_type=Path), help="Folder of pictures for frost.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder to keep corrupted pictures in.")
 @click.option("--strict", is_flag=True, help="Stop at a picture that cannot be used instead of leaving it out.")
@@ -67,15 +67,17 @@ def command(
     """
     from corruptions import select
     from corruptions.cli import severity_levels, split_names
+    from corruptions.registry import textures_for
 
     try:
         kinds, levels = select(split_names(names) or ["all"]), severity_levels(severities)
+        textures_for(kinds, textures)
     except ValueError as error:
         raise InputError(str(error)) from error
 
     from yolo_qreg.evaluation.damage import default_workers
-    from yolo_qreg.evaluation.evaluate import Settings
     from yolo_qreg.evaluation.models import training_data, training_size
+    from yolo_qreg.evaluation.tasks import Settings
     from yolo_qreg.host.datasets import resolve_data
     from yolo_qreg.host.predict import device_type
 
@@ -83,10 +85,13 @@ def command(
     named = data or training_data(chosen)
     if named is None:
         raise InputError("the weights name no data set that is on this machine; name one with --data")
+    size = imgsz or training_size(chosen)
+    if size is None:
+        click.echo(f"the weights do not agree on an image size: taking {DEFAULT_SIZE} (--imgsz)", err=True)
     settings = Settings(
         data=resolve_data(named),
         out=out,
-        imgsz=imgsz or training_size(chosen) or DEFAULT_SIZE,
+        imgsz=size or DEFAULT_SIZE,
         corruptions=kinds,
         severities=levels,
         batch=batch,
@@ -135,7 +140,7 @@ def run_evaluation(chosen: list[Subject], base: str, settings: Settings, palette
 
     from yolo_qreg.cli.progress import watched
     from yolo_qreg.evaluation.evaluate import evaluate
-    from yolo_qreg.evaluation.results import save
+    from yolo_qreg.evaluation.results import FEW_PICTURES, save
     from yolo_qreg.report import write_report
     from yolo_qreg.report.terminal import print_summary
 
@@ -151,6 +156,11 @@ def run_evaluation(chosen: list[Subject], base: str, settings: Settings, palette
             f"interrupted; what was finished is kept in {settings.out}: repeat the command to continue"
         ) from stop
     if left_out := results.setup.get("pictures left out"):
-        click.echo(f"left out, not whole pictures with right labels: {', '.join(left_out)} ({len(left_out)})", err=True)
+        click.echo(
+            f"left out, not whole pictures with right labels, or too small: {', '.join(left_out)} ({len(left_out)})",
+            err=True,
+        )
+    if results.setup["pictures"] < FEW_PICTURES:
+        click.echo(f"only {results.setup['pictures']} pictures: do not rely on these intervals", err=True)
     print_summary(results)
     click.echo(f"Scores: {settings.out / 'scores.csv'}\nReport: {page}")

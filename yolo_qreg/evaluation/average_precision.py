@@ -171,13 +171,13 @@ def voc_ap50(matches: Matches, points: Literal["11", "all"]) -> NDArray[np.float
 def coco_summary(truth: GroundTruth, detections: Detections) -> CocoSummary:
     """Return the official point estimates: those of pycocotools' COCOeval with its default settings."""
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluator = COCOeval(_coco(truth, truth), _coco(truth, detections), "bbox")
-        evaluator.evaluate()
-        evaluator.accumulate()
+        classes = [_tables(truth, detections, label) for label in range(len(truth.names))]
+        evaluator = COCOeval(iouType="bbox")
+        evaluator.eval = {name: np.concatenate([one[name] for one in classes], axis=-3) for name in classes[0]}
         evaluator.summarize()
     whole, at_50, at_75, small, medium, large = (_defined(value) for value in evaluator.stats[:6])
     precision = evaluator.eval["precision"][:, :, :, 0, -1]  # [10, 101, classes]
-    classes = list(enumerate(truth.names))
+    named = list(enumerate(truth.names))
     return CocoSummary(
         map50_95=whole,
         map50=at_50,
@@ -185,9 +185,21 @@ def coco_summary(truth: GroundTruth, detections: Detections) -> CocoSummary:
         map_small=small,
         map_medium=medium,
         map_large=large,
-        class_ap50_95={name: _defined(precision[:, :, label].mean()) for label, name in classes},
-        class_ap50={name: _defined(precision[IOU_50, :, label].mean()) for label, name in classes},
+        class_ap50_95={name: _defined(precision[:, :, label].mean()) for label, name in named},
+        class_ap50={name: _defined(precision[IOU_50, :, label].mean()) for label, name in named},
     )
+
+
+def _tables(truth: GroundTruth, detections: Detections, label: int) -> dict[str, NDArray[np.float64]]:
+    """Return precision [10, 101, 1, 4, 3] and recall [10, 1, 4, 3] of one class.
+
+    All classes at once would take hundreds of MB of dictionaries.
+    """
+    evaluator = COCOeval(_coco(truth, truth, label), _coco(truth, detections, label), "bbox")
+    evaluator.params.catIds = [label]
+    evaluator.evaluate()
+    evaluator.accumulate()
+    return {name: evaluator.eval[name] for name in ("precision", "recall")}
 
 
 def _defined(value: float) -> float | None:
@@ -195,19 +207,21 @@ def _defined(value: float) -> float | None:
     return None if value < 0 else float(value)
 
 
-def _coco(truth: GroundTruth, boxes: GroundTruth | Detections) -> Any:
-    """Return ground truth or detections as a COCO object; `COCO.loadRes` cannot take an empty list.
+def _coco(truth: GroundTruth, boxes: GroundTruth | Detections, label: int) -> Any:
+    """Return ground truth or detections of one class as a COCO object; `COCO.loadRes` cannot take an empty list.
 
     Annotations count from 1, because a match with number 0 is none to COCOeval.
     """
-    xywh = np.hstack([boxes.boxes[:, :2].astype(np.float64), extents(boxes.boxes)]).tolist()
-    columns = zip(boxes.image.tolist(), boxes.label.tolist(), xywh, areas(boxes.boxes).tolist(), strict=True)
+    own = np.flatnonzero(boxes.label == label)
+    corners = boxes.boxes[own]
+    xywh = np.hstack([corners[:, :2].astype(np.float64), extents(corners)]).tolist()
+    columns = zip(boxes.image[own].tolist(), xywh, areas(corners).tolist(), strict=True)
     annotations: list[dict[str, object]] = [
         {"id": number, "image_id": image, "category_id": label, "bbox": box, "area": area, "iscrowd": 0}
-        for number, (image, label, box, area) in enumerate(columns, start=1)
+        for number, (image, box, area) in enumerate(columns, start=1)
     ]
     if isinstance(boxes, Detections):
-        for annotation, score in zip(annotations, boxes.score.tolist(), strict=True):
+        for annotation, score in zip(annotations, boxes.score[own].tolist(), strict=True):
             annotation["score"] = score
     coco = COCO()
     coco.dataset = {
@@ -215,7 +229,7 @@ def _coco(truth: GroundTruth, boxes: GroundTruth | Detections) -> Any:
             {"id": index, "width": width, "height": height}
             for index, (width, height) in enumerate(truth.sizes.tolist())
         ],
-        "categories": [{"id": label, "name": name} for label, name in enumerate(truth.names)],
+        "categories": [{"id": label, "name": truth.names[label]}],
         "annotations": annotations,
     }
     coco.createIndex()

@@ -1,7 +1,8 @@
 """The store of a sweep: one cell for each model and kind of pictures, finished or absent.
 
 A cell is named by a hash of everything its detections depend on, so that a changed setting makes new cells and never
-mixes with old ones. It is two files: detections (.npz), then scores (.json), whose presence means that it is finished.
+mixes with old ones. It is two files: detections (.npz), then scores (.json) with the hash of the detections; where one
+is missing or damaged the cell is not finished.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.detections import Detections
+from yolo_qreg.evaluation.scoring import SCORES
 from yolo_qreg.files import write_atomic
 
 NAME_DIGITS = 16
@@ -49,19 +51,35 @@ class Cell:
         """Where its scores lie."""
         return self.folder / f"{self.name}.json"
 
-    def finished(self) -> bool:
-        """Whether both files are there and the scores are of this key."""
-        if not self.detections_file.is_file() or not self.scores_file.is_file():
-            return False
+    def detected(self) -> bool:
+        """Whether its detections are there, whole."""
         try:
-            return bool(json.loads(self.scores_file.read_text(encoding="utf-8"))["key"] == dict(self.key))
-        except (ValueError, KeyError, TypeError):
+            self.detections()
+        except InputError:
+            return False
+        return True
+
+    def finished(self) -> bool:
+        """Whether both files are there, whole, and of this key."""
+        try:
+            found = json.loads(self.scores_file.read_text(encoding="utf-8"))
+            return bool(
+                found["key"] == dict(self.key)
+                and found["detections"] == hashlib.sha256(self.detections_file.read_bytes()).hexdigest()
+                and found["scores"].keys() == SCORES
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
 
-    def finish(self, detections: Detections, scores: Mapping[str, Any]) -> None:
-        """Write the cell, each file whole or not at all."""
+    def keep(self, detections: Detections) -> None:
+        """Write its detections, whole or not at all."""
         detections.save(self.detections_file)
-        text = json.dumps({"key": dict(self.key), "scores": scores}, indent=1, sort_keys=True) + "\n"
+
+    def finish(self, scores: Mapping[str, Any]) -> None:
+        """Write the scores of the detections that were kept, whole or not at all."""
+        digest = hashlib.sha256(self.detections_file.read_bytes()).hexdigest()
+        found = {"key": dict(self.key), "detections": digest, "scores": scores}
+        text = json.dumps(found, indent=1, sort_keys=True) + "\n"
         write_atomic(self.scores_file, lambda file: file.write(text.encode()))
 
     def detections(self) -> Detections:
@@ -73,13 +91,6 @@ class Cell:
         return Detections.load(self.detections_file)
 
     def scores(self) -> dict[str, Any]:
-        """Read its scores.
-
-        Raises:
-            InputError: The file is missing or damaged.
-        """
-        try:
-            scores: dict[str, Any] = json.loads(self.scores_file.read_text(encoding="utf-8"))["scores"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{self.scores_file} is damaged; remove it and run eval-corrupted again") from error
+        """Read its scores; it has to be finished."""
+        scores: dict[str, Any] = json.loads(self.scores_file.read_text(encoding="utf-8"))["scores"]
         return scores

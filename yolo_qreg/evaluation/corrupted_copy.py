@@ -16,9 +16,11 @@ import PIL.Image
 import yaml
 
 from corruptions.frost import frost_textures
+from corruptions.registry import SMALLEST_SIDE
 from yolo_qreg import __version__
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.damage import Damage, Workshop
+from yolo_qreg.evaluation.sweep import Watch
 from yolo_qreg.files import write_atomic
 from yolo_qreg.host.datasets import LabelledPicture, validation_pictures
 
@@ -27,8 +29,6 @@ SUFFIX: dict[Format, str] = {"png": ".png", "jpeg": ".jpg"}
 JPEG_QUALITY = 85
 """Of the JPEG files that ImageNet-C was published as."""
 SETTINGS = "corrupted.json"
-
-Watch = Callable[[str, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ def write_copy(settings: CopySettings, watch: Callable[[int], Watch]) -> list[Pa
     Raises:
         InputError: The data set cannot be used, or the folder holds a copy made with other settings.
     """
-    found = validation_pictures(settings.data, strict=settings.strict)
+    found = validation_pictures(settings.data, strict=settings.strict, smallest=SMALLEST_SIDE)
     pictures = found.pictures
     _check_stems(pictures)
     _claim(settings)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context, parent_process
@@ -22,6 +24,11 @@ from corruptions.pixels import Image
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.results import CLEAN
 from yolo_qreg.files import write_atomic
+
+NAME_DIGITS = 16
+DEAD = (
+    "a worker process died, for want of memory perhaps; repeat the command with fewer --workers: what is done is kept"
+)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -54,36 +61,47 @@ class Damage:
         Raises:
             InputError: It cannot be read or is too small.
         """
+        data = _bytes(path)
         if self.corruption == CLEAN:
-            return read(path)
-        kept = self._kept(path)
+            return _decode(data, path)
+        kept = self._kept(path, data)
         if kept is not None and kept.is_file():
-            return read(kept)
+            try:
+                return _decode(_bytes(kept), kept)
+            except InputError:  # damaged: it is made again
+                kept.unlink()
         rng = rng_for(self.seed, path.name, self.corruption, self.severity)
         try:
-            rgb = corrupt(read(path)[..., ::-1], self.corruption, self.severity, rng, textures=self.textures)
+            rgb = corrupt(_decode(data, path)[..., ::-1], self.corruption, self.severity, rng, textures=self.textures)
         except ValueError as error:
             raise InputError(f"{path}: {error}") from error
         damaged = np.ascontiguousarray(rgb[..., ::-1])
         if kept is not None:
-            _, data = cv2.imencode(".png", damaged, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-            write_atomic(kept, lambda file: file.write(data.tobytes()))
+            _, png = cv2.imencode(".png", damaged, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            write_atomic(kept, lambda file: file.write(png.tobytes()))
         return damaged
 
-    def _kept(self, path: Path) -> Path | None:
-        return self.cache and self.cache / f"{self.corruption}-{self.severity}" / f"{path.name}.png"
+    def _kept(self, path: Path, data: bytes) -> Path | None:
+        """Return where its result is kept: by name, which decides the random numbers, and by content."""
+        if self.cache is None:
+            return None
+        digest = hashlib.sha256(path.name.encode("utf-8", "surrogatepass") + b"\0" + data).hexdigest()[:NAME_DIGITS]
+        return self.cache / f"{self.corruption}-{self.severity}" / f"{path.stem}-{digest}.png"
 
 
-def read(path: Path) -> Image:
-    """Read a picture as BGR [H, W, 3], upright.
-
-    Raises:
-        InputError: It cannot be read.
-    """
+def _bytes(path: Path) -> bytes:
     try:
-        picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error) as error:
-        raise InputError(f"{path} cannot be read ({error}); replace it or remove it from the data set") from error
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); make it readable or remove it") from error
+
+
+def _decode(data: bytes, path: Path) -> Image:
+    """Decode a picture file to BGR [H, W, 3], upright."""
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        picture = None
     if picture is None:
         raise InputError(f"{path} is not a whole picture; replace it or remove it from the data set")
     return np.asarray(picture, np.uint8)
@@ -92,7 +110,7 @@ def read(path: Path) -> Image:
 class Workshop:
     """Worker processes for the pictures of a whole sweep; with 0 workers everything happens in this process.
 
-    One process more is for other work, so that this does not hold up the pictures.
+    A few processes more are for other work, so that this does not hold up the pictures.
 
     Args:
         workers: Number of processes that make pictures.
@@ -102,7 +120,7 @@ class Workshop:
     def __init__(self, workers: int, ahead: int = 0) -> None:
         self._ahead = max(ahead, AHEAD * workers)
         self._pool = ProcessPoolExecutor(workers, get_context("spawn"), start_worker) if workers else None
-        self._aside = ProcessPoolExecutor(1, get_context("spawn"), start_worker) if workers else None
+        self._aside = ProcessPoolExecutor(max(1, workers // 4), get_context("spawn"), start_worker) if workers else None
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yield what `work` makes of each item, in order; a bounded number is made ahead."""
@@ -118,6 +136,8 @@ class Workshop:
                 if not under_way:
                     return
                 yield under_way.popleft().result()
+        except BrokenProcessPool as error:
+            raise InputError(DEAD) from error
         finally:
             for future in under_way:
                 future.cancel()
@@ -155,7 +175,7 @@ def default_workers(device: str = "cpu") -> int:
 
 
 def start_worker() -> None:
-    """Make a process work on one core, leave Ctrl-C to its parent, and end when that is killed."""
+    """Let OpenCV work on one core, leave Ctrl-C to its parent, and end when that is killed."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -60,16 +60,18 @@ def write_gallery(tasks: Sequence[Task], truth: GroundTruth, image: int, severit
         severity: Of the corruptions.
         out: Folder of the results.
     """
+    for old in (out / FOLDER).glob("*.jpg"):
+        old.unlink()
     objects = _boxes(truth.boxes, truth.label, None, truth.image == image)
     for task in tasks:
         if task.damage.severity not in (severity, OVER_SEVERITIES):
             continue
         picture = task.damage.picture(Path(truth.image_ids[image]))[..., ::-1]
-        panels = {TRUTH: objects}
+        panels = [(TRUTH, objects)]
         for name, cell in task.cells.items():
             found = cell.detections()
             shown = (found.image == image) & (found.score >= SHOWN_SCORE)
-            panels[name] = _boxes(found.boxes, found.label, found.score, shown)
+            panels.append((name, _boxes(found.boxes, found.label, found.score, shown)))
         data = _page(picture, panels, truth.names)
         _write(out / FOLDER / f"{task.damage.corruption}.jpg", data)
 
@@ -90,7 +92,7 @@ def _boxes(boxes: NDArray[Any], label: NDArray[Any], score: NDArray[Any] | None,
     ]
 
 
-def _page(picture: Image, panels: Mapping[str, Sequence[Box]], names: Sequence[str]) -> bytes:
+def _page(picture: Image, panels: Sequence[tuple[str, Sequence[Box]]], names: Sequence[str]) -> bytes:
     """Return the panels in a row, each headed by its name, as a JPEG."""
     height, width = picture.shape[:2]
     scale = PANEL_PX / max(height, width)
@@ -99,7 +101,7 @@ def _page(picture: Image, panels: Mapping[str, Sequence[Box]], names: Sequence[s
     head = FONT_PX + 2 * LINE_PX
     page = PIL.Image.new("RGB", (len(panels) * (size[0] + GAP_PX) - GAP_PX, size[1] + head), "white")
     font = PIL.ImageFont.load_default(FONT_PX)
-    for index, (name, boxes) in enumerate(panels.items()):
+    for index, (name, boxes) in enumerate(panels):
         panel = small.copy()
         _draw(PIL.ImageDraw.Draw(panel), boxes, scale, names, font)
         left = index * (size[0] + GAP_PX)

@@ -128,7 +128,8 @@ def training_size(chosen: Iterable[Subject]) -> int | None:
 def training_data(chosen: Iterable[Subject]) -> str | None:
     """Return the data set of the models' training; None where they differ or it is not on this machine."""
     subjects = [subject for subject in chosen if subject.data]
-    found = {subject.data for subject in subjects if Path(str(subject.data)).is_file()}
+    paths = {Path(str(subject.data)) for subject in subjects}
+    found = {str(path) for path in paths if path.is_absolute() and path.is_file()}
     if not found and any(map(_knows_shapes, subjects)):
         return "shapes"
     return found.pop() if len(found) == 1 else None

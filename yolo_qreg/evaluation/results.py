@@ -26,6 +26,9 @@ BENCHMARK = "benchmark"
 OVER_SEVERITIES = 0
 """The severity of a mean over severities, and of clean pictures."""
 
+FEW_PICTURES = 30
+"""Below this many a bootstrap over pictures says little."""
+
 SCORES, CLASS_SCORES, DELTAS, RUN = "scores.csv", "class_scores.csv", "deltas.csv", "run.json"
 
 
@@ -182,7 +185,8 @@ class Results:
 
 
 def save(results: Results, folder: Path) -> None:
-    """Write the results into a folder, each file whole or as it was."""
+    """Write the results into a folder; its run.json is absent while the other files may not fit each other."""
+    (folder / RUN).unlink(missing_ok=True)
     for name, rows, kind in (
         (SCORES, results.scores, Score),
         (CLASS_SCORES, results.class_scores, ClassScore),

@@ -39,6 +39,8 @@ def equation5(baseline_points: float, points: float) -> float:
         >>> round(equation5(28.78, 30.34), 2)
         0.96
     """
+    if max(baseline_points, points) >= 100:  # a perfect model has no error left to compare
+        return math.inf if points > baseline_points else -math.inf if points < baseline_points else 0.0
     return 100 * math.log10((100 - baseline_points) / (100 - points))
 
 

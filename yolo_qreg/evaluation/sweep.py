@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,16 +14,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from corruptions.pixels import Image
+from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.cells import Cell
-from yolo_qreg.evaluation.damage import Damage, Workshop
+from yolo_qreg.evaluation.damage import DEAD, Damage, Workshop
 from yolo_qreg.evaluation.detections import Detections, GroundTruth
 from yolo_qreg.evaluation.scoring import score
 from yolo_qreg.host.predict import Boxes, Detector
 
 Item = TypeVar("Item")
-
-MOST_SCORING = 16
-"""Cells that wait to be scored, before the models wait for them."""
 
 Watch = Callable[[str, int], None]
 """Told what is under way and how many pictures a model has seen since the last call."""
@@ -63,13 +62,16 @@ class Sweep:
     at_once: int = 1
 
     def run(self, tasks: Iterable[Task]) -> None:
-        """Fill every cell that is not finished; an interruption loses the task under way and what is being scored."""
-        scoring: deque[tuple[Cell, Detections, Future[dict[str, Any]]]] = deque()
+        """Fill every cell that is not finished; an interruption loses the detections under way."""
+        scoring: deque[tuple[Cell, Future[dict[str, Any]]]] = deque()
         for task in tasks:
             missing = task.missing()
-            for name, detections in self._detect(task.damage, missing).items():
-                scoring.append((missing[name], detections, self.workshop.aside(score, self.truth, detections)))
-            while scoring and (scoring[0][2].done() or len(scoring) > MOST_SCORING):
+            unseen = [name for name, cell in missing.items() if not cell.detected()]
+            for name, detections in self._detect(task.damage, unseen).items():
+                missing[name].keep(detections)
+            for cell in missing.values():
+                scoring.append((cell, self.workshop.aside(score, self.truth, cell.detections_file)))
+            while scoring and scoring[0][1].done():
                 _finish(*scoring.popleft())
         while scoring:
             _finish(*scoring.popleft())
@@ -95,8 +97,11 @@ class Sweep:
         return {name: collector.detections() for name, collector in seen.items()}
 
 
-def _finish(cell: Cell, detections: Detections, scores: Future[dict[str, Any]]) -> None:
-    cell.finish(detections, scores.result())
+def _finish(cell: Cell, scores: Future[dict[str, Any]]) -> None:
+    try:
+        cell.finish(scores.result())
+    except BrokenProcessPool as error:
+        raise InputError(DEAD) from error
 
 
 def _boxes(detector: Detector, pictures: list[Image]) -> list[Boxes]:

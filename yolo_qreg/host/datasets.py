@@ -61,7 +61,7 @@ class PictureSet:
     Attributes:
         pictures: In file-name order.
         names: Class names, in class order.
-        unusable: Pictures that the host leaves out: files that are no whole pictures, or have wrong labels.
+        unusable: Pictures that are left out: files that are no whole pictures, have wrong labels or are too small.
     """
 
     pictures: list[LabelledPicture]
@@ -69,7 +69,7 @@ class PictureSet:
     unusable: tuple[Path, ...]
 
 
-def validation_pictures(data: Path, *, strict: bool = False, split: str = "val") -> PictureSet:
+def validation_pictures(data: Path, *, strict: bool = False, smallest: int = 0, split: str = "val") -> PictureSet:
     """Return the pictures of a split with their labels.
 
     The host reads and checks them, so these are the boxes that its `val` measures against.
@@ -77,6 +77,7 @@ def validation_pictures(data: Path, *, strict: bool = False, split: str = "val")
     Args:
         data: YAML file of the data set.
         strict: Whether unusable pictures are an error.
+        smallest: Pictures with a shorter side are unusable.
         split: Which split.
 
     Raises:
@@ -94,12 +95,16 @@ def validation_pictures(data: Path, *, strict: bool = False, split: str = "val")
     except (OSError, RuntimeError, AssertionError, SyntaxError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"data={data}: {' '.join(str(error).split())[:300]}") from error
     pictures = [_labelled(label) for label in sorted(dataset.labels, key=lambda label: str(label["im_file"]))]
+    pictures = [picture for picture in pictures if min(picture.size) >= smallest]
     usable = {picture.path for picture in pictures}
     unusable = tuple(path for path in map(Path, sorted(dataset.get_img_files(found[split]))) if path not in usable)
     if strict and unusable:
         raise InputError(
-            f"{unusable[0]} is not a whole picture with right labels ({len(unusable)} in {data}); mend or remove it"
+            f"{unusable[0]} is not a whole picture with right labels, or too small ({len(unusable)} in {data}); "
+            "mend or remove it"
         )
+    if not pictures:
+        raise InputError(f"data={data} has no picture that can be used in its {split} split; name other data")
     return PictureSet(pictures, tuple(str(found["names"][i]) for i in range(len(found["names"]))), unusable)
 
 

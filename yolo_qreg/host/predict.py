@@ -59,6 +59,9 @@ class Detector:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{weights} cannot be loaded ({reason}); name weights that Ultralytics runs") from error
         backend = self._host
+        task = getattr(backend, "task", None) or getattr(getattr(backend, "model", None), "task", None) or "detect"
+        if task != "detect":
+            raise InputError(f"{weights} is for {task}; name a detection model")
         self.names: tuple[str, ...] = tuple(str(backend.names[i]) for i in range(len(backend.names)))
         self.device = str(backend.device)
         self.batch = batch

@@ -49,6 +49,8 @@ def write_figures(
 ) -> tuple[Path, ...]:
     """Write FOLDER/figures: heat maps, severity, classes and losses, each where there is something to show.
 
+    Figures of an earlier evaluation that this one does not have are removed.
+
     Args:
         folder: Where the results lie.
         results: The evaluation.
@@ -67,6 +69,10 @@ def write_figures(
                 path = folder / FOLDER / f"{name}.{ending}"
                 _save(figure, path, ending, metadata)
                 written.append(path)
+    for ending in NO_DATES:
+        for old in (folder / FOLDER).glob(f"*.{ending}"):
+            if old not in written:
+                old.unlink()
     return tuple(written)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +32,9 @@ class Picture:
     height: int
 
 
-def read_gallery(folder: Path) -> tuple[Picture, ...]:
+def read_gallery(folder: Path, corruptions: Iterable[str] = tuple(CORRUPTIONS)) -> tuple[Picture, ...]:
     """Return the pictures FOLDER/gallery/NAME.jpg in the paper's order; absent and unreadable ones are left out."""
-    found = (_read(folder / FOLDER / f"{name}.jpg", name) for name in paper_order(CORRUPTIONS))
+    found = (_read(folder / FOLDER / f"{name}.jpg", name) for name in paper_order(corruptions))
     return tuple(picture for picture in found if picture)
 
 

@@ -109,6 +109,12 @@ def _heads(names: Iterable[str]) -> Iterable[Html]:
     return (el("th", name, scope="col", class_="num") for name in names)
 
 
+def equation5_text(row: Row) -> str:
+    """Return Equation 5 as it is printed: in parentheses where the gain is undecided."""
+    text = number(row.summary.equation5, 2)
+    return f"({text})" if row.gain and not row.gain.decided else text
+
+
 def _row(row: Row, results: Results) -> Html:
     found = row.summary
     ink = side(row.gain) if row.gain else None
@@ -119,7 +125,7 @@ def _row(row: Row, results: Results) -> Html:
         el("td", row.bits, class_="num"),
         _points(found.corrupted),
         gain_cell(row.gain),
-        el("td", data(found.equation5, number(found.equation5, 2), class_=ink or "ink"), class_="num"),
+        el("td", data(found.equation5, equation5_text(row), class_=ink or "ink"), class_="num"),
         _points(found.clean),
         _points(found.mpc),
         el("td", number(None if found.rpc is None else 100 * found.rpc), class_="num"),

@@ -120,6 +120,7 @@ def legend(limit: float, blank: str | None = None) -> Html:
         "p",
         el("span", "worse ", scale, " better"),
         el("span", el("i", f"({signed(0.3)})", class_="cell undecided"), " undecided: the 95% interval includes 0"),
+        el("span", "of twenty cells without any true difference, about one is decided by chance"),
         el("span", el("i", DASH, class_="cell blank"), f" {blank}") if blank else None,
         class_="legend",
     )

@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from yolo_qreg.evaluation import results as data_files
-from yolo_qreg.evaluation.results import Results
+from yolo_qreg.evaluation.results import FEW_PICTURES, Results
 from yolo_qreg.files import write_atomic
 from yolo_qreg.report import charts, classes, comparison, curves, gallery, headline, heatmap, numbers, paper
 from yolo_qreg.report import setup as setup_section
@@ -44,7 +44,7 @@ def write_report(folder: Path, results: Results | None = None, palette: str = "p
     found = data_files.load(folder) if results is None else results
     losses = curves.read_losses(found, folder)
     write_figures(folder, found, losses, name)
-    page = document(found, losses, gallery.read_gallery(folder), name)
+    page = document(found, losses, gallery.read_gallery(folder, found.corruptions), name)
     write_atomic(folder / PAGE, lambda file: file.write(page.encode()))
     return folder / PAGE
 
@@ -99,10 +99,13 @@ def _averaged(results: Results) -> str:
 
 
 def _headline(results: Results) -> Html:
+    images = results.score(results.baseline).images
     notes = [
+        f"Only {images} pictures: do not rely on these intervals. " if images < FEW_PICTURES else "",
         "mAP is COCO's mAP@[.50:.95] in points. ",
         "Differences are model minus baseline, with the 95% interval of a paired bootstrap over pictures; a number in "
-        "parentheses is undecided: its interval includes 0. "
+        "parentheses is undecided: its interval includes 0. Intervals say how other pictures might have changed a "
+        "number, not another seed of the training: that takes several trainings. "
         if compared(results)
         else "",
         "Corrupted: mean over every corruption and severity. Eq. 5: the paper's relative improvement of the error, ",

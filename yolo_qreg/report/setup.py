@@ -11,7 +11,10 @@ from yolo_qreg.report.comparison import is_voc
 from yolo_qreg.report.markup import Html, el, join
 from yolo_qreg.report.text import DASH, kind_of, number
 
-DIFFICULT = "Boxes that Pascal VOC marks as difficult are dropped, in training and here, as Ultralytics does."
+DIFFICULT = (
+    "Boxes that Pascal VOC marks as difficult are in no label file that Ultralytics or yolo-qreg makes, unless asked "
+    "for; what the label files hold counts here."
+)
 HASH = 12
 """Digits of a hash that are shown in a table; the whole one is in its tooltip and in run.json."""
 

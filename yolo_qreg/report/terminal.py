@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import click
 
 from yolo_qreg.evaluation.results import ALL, BENCHMARK, Delta, Results
-from yolo_qreg.report.headline import Row, rows_of
+from yolo_qreg.report.headline import Row, equation5_text, rows_of
 from yolo_qreg.report.text import DASH, MINUS, compared, digits_of, find_delta, interval, number, paper_order, signed
 
 UNDECIDED = "~"
@@ -44,7 +44,7 @@ def _headline(row: Row) -> tuple[str, ...]:
         number(100 * found.corrupted, 2),
         _marked(row.gain, digits_of(row.gain)) if row.gain else DASH,
         interval(row.gain) if row.gain else DASH,
-        number(found.equation5, 2),
+        equation5_text(row),
         *(number(mean, 2) for mean in means),
         number(None if found.rpc is None else 100 * found.rpc),
         number(row.model.size_mb, 2),

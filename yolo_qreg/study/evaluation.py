@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from yolo_qreg.evaluation.damage import default_workers
-from yolo_qreg.evaluation.evaluate import Settings, evaluate
+from yolo_qreg.evaluation.evaluate import evaluate
 from yolo_qreg.evaluation.models import subjects, training_size
 from yolo_qreg.evaluation.results import Results, save
 from yolo_qreg.evaluation.sweep import Watch
+from yolo_qreg.evaluation.tasks import Settings
 from yolo_qreg.host.datasets import resolve_data
 from yolo_qreg.host.predict import device_type
 from yolo_qreg.quant.registry import FLOAT_BITS

@@ -1,0 +1,195 @@
+"""Evaluations whose files, data, models or users do unexpected things."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from small_evaluations import contents, run, settings
+from ultralytics import YOLO
+
+from yolo_qreg.errors import InputError
+from yolo_qreg.evaluation import tasks as tasks_module
+from yolo_qreg.evaluation.cells import Cell
+from yolo_qreg.evaluation.detections import Detections
+from yolo_qreg.evaluation.models import subjects
+from yolo_qreg.evaluation.tasks import make_tasks
+from yolo_qreg.host.datasets import validation_pictures
+from yolo_qreg.host.predict import Detector
+from yolo_qreg.shipped import shipped
+
+FP32 = [shipped("shapes-fp32")]
+
+
+@pytest.fixture
+def own(shapes: Path, tmp_path: Path) -> Path:
+    """The YAML file of a copy of the pictures, which may be changed."""
+    shutil.copytree(shapes.parent, tmp_path / "data", ignore=shutil.ignore_patterns("*.cache"))
+    data = tmp_path / "data" / shapes.name
+    data.write_text(shapes.read_text().replace(str(shapes.parent), str(data.parent)))
+    return data
+
+
+@pytest.mark.parametrize("ending", [".npz", ".json", ".npy"])
+def test_damaged_files_are_made_again(ending: str, shapes: Path, tmp_path: Path) -> None:
+    """Cut or changed, detections, scores and resamples are as if they were absent."""
+    run(shapes, tmp_path, FP32, corruptions=("fog",))
+    before = contents(tmp_path)
+    cut, changed, *_ = sorted((tmp_path / "cells").rglob(f"*{ending}"))
+    cut.write_bytes(cut.read_bytes()[:100])
+    if ending != ".npy":
+        data = changed.read_bytes()
+        changed.write_bytes(data.replace(b"scores", b"stores") if ending == ".json" else data[:-30] + bytes(30))
+    run(shapes, tmp_path, FP32, corruptions=("fog",))
+    assert contents(tmp_path) == before
+
+
+def test_a_cell_of_another_key_is_not_finished(tmp_path: Path) -> None:
+    """Not even under the right name."""
+    cell = Cell(tmp_path, {"corruption": "fog", "severity": 1, "seed": 0})
+    cell.keep(Detections([], [], [], []))  # type: ignore[arg-type]
+    scores = dict.fromkeys(entries_of_scores())
+    cell.finish(scores)
+    assert cell.finished()
+    found = json.loads(cell.scores_file.read_text())
+    cell.scores_file.write_text(json.dumps({**found, "key": {**found["key"], "seed": 1}}))
+    assert not cell.finished()
+
+
+def entries_of_scores() -> list[str]:
+    """Return the entries of a cell's scores."""
+    from yolo_qreg.evaluation.scoring import SCORES
+
+    return sorted(SCORES)
+
+
+def test_the_name_of_a_cell_holds_all_it_depends_on(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Releases, device, frost textures and class names, beside what users choose."""
+    textures = []
+    for level in (60, 200):
+        folder = tmp_path / str(level)
+        folder.mkdir()
+        for number in range(5):
+            cv2.imwrite(str(folder / f"frost{number}.png"), np.full((300, 300, 3), level, np.uint8))
+        textures.append(str(folder))
+    found = validation_pictures(shapes)
+
+    def name(textures: str = textures[0], names: tuple[str, ...] = found.names) -> str:
+        given = settings(shapes, tmp_path, corruptions=("frost",), severities=(1,), textures=textures)
+        (cell,) = make_tasks(subjects(FP32), given, found.pictures, names)[-1].cells.values()
+        return cell.name
+
+    first = name()
+    assert name() == first
+    assert name(textures[1]) != first
+    assert name(names=found.names[::-1]) != first
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks_module, "device_type", lambda _: "cuda")
+        assert name() != first
+    monkeypatch.setattr(tasks_module, "_version", lambda package: f"{package} of tomorrow")
+    assert name() != first
+
+
+def test_pictures_of_one_name_are_kept_apart(own: Path, tmp_path: Path) -> None:
+    """Two folders may have the same file names; with a cache the scores are those without."""
+    for kind in ("images", "labels"):
+        shutil.copytree(own.parent / kind / "val", own.parent / kind / "more")
+    for path in (own.parent / "images" / "more").iterdir():
+        cv2.imwrite(str(path), np.ascontiguousarray(cv2.imread(str(path))[:, ::-1]))
+    own.write_text(own.read_text().replace("val: images/val", "val: [images/val, images/more]"))
+    plain = run(own, tmp_path / "plain", FP32, corruptions=("fog",), severities=(1,))
+    assert plain.scores[0].images == 24
+    assert run(own, tmp_path / "kept", FP32, corruptions=("fog",), severities=(1,), cache=tmp_path / "c") == plain
+    assert len(list((tmp_path / "c").rglob("*.png"))) == 24
+
+
+def test_damaged_kept_pictures_are_made_again(shapes: Path, tmp_path: Path) -> None:
+    """A cut file in the cache does no harm."""
+    plain = run(shapes, tmp_path / "a", FP32, corruptions=("fog",), severities=(1,), cache=tmp_path / "c")
+    first = min((tmp_path / "c").rglob("*.png"))
+    data = first.read_bytes()
+    first.write_bytes(data[:80])
+    assert run(shapes, tmp_path / "b", FP32, corruptions=("fog",), severities=(1,), cache=tmp_path / "c") == plain
+    assert first.read_bytes() == data
+
+
+def test_only_current_pictures_are_in_the_gallery(shapes: Path, tmp_path: Path) -> None:
+    """Another evaluation in the same folder replaces them."""
+    run(shapes, tmp_path, FP32, corruptions=("fog",))
+    run(shapes, tmp_path, FP32, corruptions=("contrast",))
+    assert {path.stem for path in (tmp_path / "gallery").iterdir()} == {"clean", "contrast"}
+
+
+def test_data_without_boxes_cannot_be_measured(own: Path, tmp_path: Path) -> None:
+    """Empty label files are no ground truth."""
+    for path in (own.parent / "labels" / "val").iterdir():
+        path.write_text("")
+    with pytest.raises(InputError, match="has no box in its 12 pictures"):
+        run(own, tmp_path / "out", FP32, corruptions=())
+    assert not (tmp_path / "out").exists()
+
+
+def test_small_pictures_are_left_out(own: Path, tmp_path: Path) -> None:
+    """Corruptions need 32 px; one smaller picture does not stop an evaluation."""
+    first = min((own.parent / "images" / "val").iterdir())
+    cv2.imwrite(str(first), cv2.resize(cv2.imread(str(first)), (31, 40)))
+    results = run(own, tmp_path / "out", FP32, corruptions=("fog",), severities=(1,))
+    assert results.scores[0].images == 11
+    assert results.setup["pictures left out"] == [str(first)]
+
+
+@pytest.mark.parametrize("option", ["out", "cache"])
+def test_folders_are_tried_before_the_work(option: str, shapes: Path, tmp_path: Path) -> None:
+    """A file in the place of a folder is noticed at once."""
+    (tmp_path / "file").touch()
+    given = {"out": tmp_path / "out", "cache": None, option: tmp_path / "file"}
+    with pytest.raises(InputError, match="file cannot be written to"):
+        run(shapes, given.pop("out"), FP32, corruptions=("fog",), **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("task", ["cls", "seg"])
+def test_models_of_other_tasks_are_refused(task: str, tmp_path: Path) -> None:
+    """They have no boxes, or other ones."""
+    YOLO(f"yolov8n-{task}.yaml").save(tmp_path / "other.pt")
+    with pytest.raises(InputError, match="name a detection model"):
+        Detector(tmp_path / "other.pt", imgsz=64, device="cpu")
+
+
+def test_scores_reach_as_low_as_those_of_the_host(shapes: Path) -> None:
+    """MAP needs the uncertain boxes too: from .001 on."""
+    detector = Detector(FP32[0], imgsz=160, device="cpu")
+    picture = cv2.imread(str(validation_pictures(shapes).pictures[0].path))
+    ((_, scores, _),) = detector.detect([picture])
+    assert 0.001 < scores.min() < 0.002
+
+
+@pytest.mark.parametrize("imgsz", [33, 16, 0])
+def test_image_sizes_are_multiples_of_32(imgsz: int, shapes: Path, tmp_path: Path) -> None:
+    """The host would round them without a word."""
+    with pytest.raises(InputError, match="is no multiple of 32; use 32"):
+        settings(shapes, tmp_path, imgsz=imgsz)
+
+
+def test_ctrl_c_ends_it_and_says_how_to_continue(shapes: Path, tmp_path: Path) -> None:
+    """Status 130, and what was finished is kept."""
+    command = [sys.executable, "-m", "yolo_qreg", "eval-corrupted", str(FP32[0]), "--data", str(shapes)]
+    command += ["--out", str(tmp_path / "out"), "--imgsz", "160", "--device", "cpu"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 90
+    while not list((tmp_path / "out").rglob("*.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "repeat the command to continue" in error
+    assert "Traceback" not in error

@@ -1,0 +1,162 @@
+"""The cells of an evaluation: what is to be done, and the names under which it is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from corruptions.frost import frost_textures
+from yolo_qreg.errors import InputError
+from yolo_qreg.evaluation.cells import NAME_DIGITS, Cell
+from yolo_qreg.evaluation.damage import Damage
+from yolo_qreg.evaluation.models import Subject
+from yolo_qreg.evaluation.results import CLEAN, OVER_SEVERITIES
+from yolo_qreg.evaluation.sweep import Task
+from yolo_qreg.host.datasets import LabelledPicture
+from yolo_qreg.host.predict import device_type
+
+STRIDE = 32
+PICTURE_VERSIONS = ("yolo-qreg", "numpy", "opencv-python", "pillow")
+"""Packages whose release damaged pictures depend on."""
+MODEL_VERSIONS = ("ultralytics", "torch", "torchvision")
+"""Those that detections depend on as well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What to evaluate, and how.
+
+    Attributes:
+        data: YAML file of the data set; its `val` split is used.
+        out: Folder of the results.
+        cells: Folder of the finished work, which several evaluations may share; None for one inside `out`.
+        imgsz: Longer side of the pictures as models see them, in pixels; a multiple of 32.
+        corruptions: In published order.
+        severities: Each 1 to 5.
+        batch: Pictures at a time.
+        device: As the host names it; "" lets it choose.
+        workers: Processes that make pictures and resample; 0 for none.
+        limit: Number of pictures, spread evenly over the split; None for all.
+        seed: Of the corruptions' random numbers and of the bootstrap.
+        resamples: Of the bootstrap.
+        cache: Folder to keep corrupted pictures in; None to keep none.
+        textures: Folder of frost textures; None for the default.
+        strict: Whether a picture that cannot be used is an error; else it is left out, and named in the results.
+
+    Raises:
+        InputError: The image size is no multiple of 32.
+    """
+
+    data: Path
+    out: Path
+    imgsz: int
+    corruptions: tuple[str, ...]
+    severities: tuple[int, ...]
+    batch: int = 16
+    device: str = ""
+    workers: int = 0
+    limit: int | None = None
+    seed: int = 0
+    resamples: int = 1000
+    cache: Path | None = None
+    textures: str | None = None
+    strict: bool = False
+    cells: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Check the image size, which the host would round without a word."""
+        if self.imgsz < STRIDE or self.imgsz % STRIDE:
+            nearest = max(STRIDE, round(self.imgsz / STRIDE) * STRIDE)
+            raise InputError(f"imgsz={self.imgsz} is no multiple of {STRIDE}; use {nearest}")
+
+
+def make_tasks(
+    subjects: Sequence[Subject], settings: Settings, pictures: Sequence[LabelledPicture], names: Sequence[str]
+) -> list[Task]:
+    """Return a task for clean pictures and one for each corruption and severity.
+
+    Args:
+        subjects: The models.
+        settings: What to evaluate.
+        pictures: In the order in which models see them.
+        names: Class names.
+
+    Raises:
+        InputError: The folder of frost textures has none.
+    """
+    versions = {name: _version(name) for name in (*MODEL_VERSIONS, *PICTURE_VERSIONS)}
+    common = {"data": _digest(pictures, names), "imgsz": settings.imgsz, "batch": settings.batch}
+    common |= {"device": device_type(settings.device), "versions": versions}
+    common |= {"padding": "square"} if needs_squares(subjects) else {}
+    kinds = [(CLEAN, OVER_SEVERITIES)]
+    kinds += [(name, severity) for name in settings.corruptions for severity in settings.severities]
+    store = settings.cells or settings.out / "cells"
+    tasks = []
+    for corruption, severity in kinds:
+        key = {**common, "corruption": corruption, "severity": severity}
+        key |= {"seed": settings.seed} if corruption != CLEAN else {}
+        key |= {"textures": _frost_digest(settings.textures)} if corruption == "frost" else {}
+        cells = {
+            subject.model.name: Cell(
+                store / subject.model.sha256[:NAME_DIGITS], {**key, "weights": subject.model.sha256}
+            )
+            for subject in subjects
+        }
+        damage = Damage(
+            corruption=corruption,
+            severity=severity,
+            seed=settings.seed,
+            textures=settings.textures,
+            cache=_cache(settings, corruption),
+        )
+        tasks.append(Task(damage, cells))
+    return tasks
+
+
+def needs_squares(subjects: Sequence[Subject]) -> bool:
+    """Whether pictures are padded to squares: as soon as one model needs it, so that all see the same pixels."""
+    return any(subject.path.suffix != ".pt" for subject in subjects)
+
+
+def _cache(settings: Settings, corruption: str) -> Path | None:
+    """Return the folder of the pictures that one seed and these releases make."""
+    if settings.cache is None:
+        return None
+    versions = {name: _version(name) for name in PICTURE_VERSIONS}
+    parts = [settings.seed, versions, _frost_digest(settings.textures) if corruption == "frost" else None]
+    return settings.cache / hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:NAME_DIGITS]
+
+
+def _digest(pictures: Sequence[LabelledPicture], names: Sequence[str]) -> str:
+    """Hash class names, and names, bytes and boxes of the pictures: what a data set is, wherever it lies."""
+    digest = hashlib.sha256(json.dumps(list(names)).encode())
+    for picture in pictures:
+        digest.update(picture.path.name.encode("utf-8", "surrogatepass"))
+        digest.update(hashlib.sha256(picture.path.read_bytes()).digest())
+        digest.update(picture.labels.tobytes() + picture.boxes.tobytes())
+    return digest.hexdigest()
+
+
+@cache
+def _frost_digest(textures: str | None) -> str:
+    digest = hashlib.sha256()
+    try:
+        found = frost_textures(textures).pictures
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    for texture in found:
+        digest.update(str(texture.shape).encode() + texture.tobytes())
+    return digest.hexdigest()
+
+
+@cache
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"
