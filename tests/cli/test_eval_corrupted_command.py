@@ -66,6 +66,12 @@ def test_the_whole_way(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert b"shapes-dorefa8" in page
     assert b"eval-corrupted" in page
     assert list((out / "figures").glob("*.png"))
+    deltas = (out / "deltas.csv").read_bytes()
+    for kept in out.rglob("*.npy"):
+        kept.unlink()
+    assert main([*command.split(), "--resamples", "200", "--out", str(out)]) == 0
+    assert (out / "deltas.csv").read_bytes() == deltas
+    assert "confidence intervals" in capsys.readouterr().err
     (out / "report.html").unlink()
     assert main(["report", str(out)]) == 0
     assert (out / "report.html").read_bytes() == page

@@ -42,8 +42,14 @@ class _Lines:
     def __call__(self, label: str, done: int) -> None:
         if label != self._label:
             self._label = label
-            passed = time.monotonic() - self._start
-            left = passed / self._done * (self._total - self._done) if self._done else None
-            note = "" if left is None else f", about {timedelta(seconds=round(left))} left"
-            click.echo(f"{label} ({100 * self._done // self._total}%{note})", err=True)
+            click.echo(f"{label}{self._note()}", err=True)
         self._done += done
+
+    def _note(self) -> str:
+        if not self._total:
+            return ""
+        share = f"{100 * self._done // self._total}%"
+        if not self._done:
+            return f" ({share})"
+        seconds = (time.monotonic() - self._start) / self._done * (self._total - self._done)
+        return f" ({share}, about {timedelta(seconds=round(seconds))} left)"
