@@ -3,8 +3,8 @@
     python benchmarks/corruptions.py photo.jpg --sizes 500x375 640x640 --severities 1 3 5 --rounds 5
     python benchmarks/corruptions.py --memory
 
-Both run on one thread, each in a process and environment of its own, and take turns call by call, so that a busy
-machine slows both alike. Tables show medians after one warm-up call. A call of more than three seconds is made once;
+Both run on one thread, each in an environment and, for each size, a process of its own, and take turns call by call, so
+that a busy machine slows both alike. Tables show medians after one warm-up call. A call of more than three seconds is made once;
 where both sides take less than 20 ms, there are five times as many rounds.
 The reference needs Python 3.10 and old packages: its environment is built on first use. `--memory` measures by how
 much a call of this package raises the peak of resident memory instead.
@@ -390,10 +390,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def run_times(args: argparse.Namespace, interpreter: Path, folder: Path) -> dict[str, Any]:
     """Measure and print times; return them."""
     pictures = write_pictures(args.pictures, args.sizes, folder)
-    with side("reference", interpreter) as reference, side("ours", sys.executable, frost_folder(interpreter)) as own:
-        about = {running.name: running.ask() for running in (reference, own)}
-        names = about["ours"]["names"]
-        results = measure_all({"reference": reference, "ours": own}, names, pictures, args)
+    results: list[Times] = []
+    frost = frost_folder(interpreter)
+    for size in args.sizes:  # what the allocator learns at one size would change the times at the next
+        with side("reference", interpreter) as reference, side("ours", sys.executable, frost) as own:
+            about = {running.name: running.ask() for running in (reference, own)}
+            names = about["ours"]["names"]
+            results += measure_all({"reference": reference, "ours": own}, names, {size: pictures[size]}, args)
     what = f"pictures: {len(args.pictures)}" if args.pictures else "a synthetic picture"
     print(f"{machine()}\n\n- reference: {describe(about['reference']['versions'])}")
     print(f"- ours: {describe(about['ours']['versions'])}")

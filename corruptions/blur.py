@@ -132,15 +132,15 @@ def glass_blur(image: Image, level: Glass, draws: Draws) -> Image:
     height, width = image.shape[:2]
     source = _copy_sources(height, width, level.reach, draws)
     for _ in range(level.passes - 1):
-        source = source[_copy_sources(height, width, level.reach, draws)]
+        source = source.take(_copy_sources(height, width, level.reach, draws))
     if image.ndim == 2:
-        return _gaussian(blurred.reshape(-1)[source].reshape(height, width), level.sigma)
+        return _gaussian(blurred.reshape(-1).take(source).reshape(height, width), level.sigma)
     pixels = cv2.cvtColor(blurred, cv2.COLOR_RGB2RGBA).view(np.uint32).reshape(-1)  # one number a pixel copies faster
-    copied = pixels[source].view(np.uint8).reshape(height, width, 4)
+    copied = pixels.take(source).view(np.uint8).reshape(height, width, 4)
     return _gaussian(cv2.cvtColor(copied, cv2.COLOR_RGBA2RGB), level.sigma)
 
 
-def _copy_sources(height: int, width: int, reach: int, draws: Draws) -> NDArray[np.intp]:
+def _copy_sources(height: int, width: int, reach: int, draws: Draws) -> NDArray[np.int32]:
     """Return, for each pixel, the number of the pixel whose value it has after one pass over the picture, [H W].
 
     A pass goes from the last pixel to the first, each copying one near it. A pixel that copies one before it in
@@ -149,11 +149,11 @@ def _copy_sources(height: int, width: int, reach: int, draws: Draws) -> NDArray[
     resolves it exactly.
     """
     side = 2 * reach
-    steps = np.array([dy * width + dx for dy in range(-reach, reach) for dx in range(-reach, reach)], np.intp)
+    steps = np.array([dy * width + dx for dy in range(-reach, reach) for dx in range(-reach, reach)], np.int32)
     moved = (slice(reach + 1, height - reach + 1), slice(reach + 1, width - reach + 1))
     shape = (height - side, width - side)
-    step = steps[draws.pairs(side, shape[0] * shape[1])].reshape(shape)[::-1, ::-1]
-    source = np.arange(height * width, dtype=np.intp).reshape(height, width)
+    step = steps.take(draws.pairs(side, shape[0] * shape[1])).reshape(shape)[::-1, ::-1]
+    source = np.arange(height * width, dtype=np.int32).reshape(height, width)
     source[moved] += step
     resolved = np.ones((height, width), bool)
     np.less_equal(step, 0, out=resolved[moved])
@@ -161,9 +161,9 @@ def _copy_sources(height: int, width: int, reach: int, draws: Draws) -> NDArray[
     flat, done = source.reshape(-1), resolved.reshape(-1)
     pending = np.flatnonzero(~done)
     while len(pending):
-        target = flat[pending]
-        flat[pending] = flat[target]
-        settled = done[target]
-        done[pending[settled]] = True
-        pending = pending[~settled]
+        target = flat.take(pending)
+        flat[pending] = flat.take(target)
+        settled = done.take(target)
+        done[pending] = settled
+        pending = pending.take(np.flatnonzero(~settled))
     return flat

@@ -9,6 +9,7 @@ on a seeded `RandomState`, so that the same code reproduces the reference pixel 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 from statistics import NormalDist
 from typing import Any, Protocol
@@ -65,6 +66,12 @@ class FastDraws:
         per_raw = 8 // np.dtype(dtype).itemsize
         return self._bits.random_raw(-(-count // per_raw)).view(dtype)[:count]
 
+    def _blocks(self, count: int, dtype: Any) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """Yield `count` words by blocks that stay in a core's cache, each with its place among them."""
+        for start in range(0, count, _CHUNK):
+            part = slice(start, min(start + _CHUNK, count))
+            yield part, self._words(part.stop - start, dtype)
+
     def integer(self, count: int) -> int:
         return int(self._bits.random_raw()) * count >> 64
 
@@ -81,27 +88,24 @@ class FastDraws:
         if window is not None:
             shape = tuple(part.stop - part.start for part in window)
         table = (mean + sigma * _normal_quantiles()).astype(np.float32)
-        words = self._words(int(np.prod(shape)), np.uint16)
-        field = np.empty(len(words), np.float32)
-        for start in range(0, len(words), _CHUNK):
-            np.take(table, words[start : start + _CHUNK], out=field[start : start + _CHUNK], mode="clip")
-        return field.reshape(shape)
+        field = np.empty(shape, np.float32)
+        flat = field.reshape(-1)
+        for part, words in self._blocks(flat.size, np.uint16):
+            np.take(table, words, out=flat[part], mode="clip")
+        return field
 
     def pairs(self, side: int, count: int) -> NDArray[np.integer[Any]]:
-        words = self._words(count, np.uint32)
         cells = np.empty(count, np.uint16)
-        for start in range(0, count, _CHUNK):
-            products = np.multiply(words[start : start + _CHUNK], side * side, dtype=np.uint64)
-            cells[start : start + _CHUNK] = products >> np.uint64(32)
+        for part, words in self._blocks(count, np.uint32):
+            products = np.multiply(words, side * side, dtype=np.uint64)
+            cells[part] = products >> np.uint64(32)
         return cells
 
     def photons(self, image: Image, white: float) -> Image:
         table = _poisson_alias(white)
-        words = self._words(image.size, np.uint32)
         values, out = image.ravel(), np.empty(image.size, np.uint8)
-        for start in range(0, image.size, _CHUNK):
-            part = slice(start, start + _CHUNK)
-            out[part] = table.draw(values[part], words[part])
+        for part, words in self._blocks(image.size, np.uint32):
+            out[part] = table.draw(values[part], words)
         return out.reshape(image.shape)
 
     def impulses(self, amount: float, shape: tuple[int, ...]) -> tuple[Image, Image]:

@@ -29,7 +29,7 @@ LUMA = (0.2989, 0.5870, 0.1140)
 
 def spread(layer: NDArray[Any], image: Image) -> NDArray[Any]:
     """Repeat a layer [H, W] over the channels of `image`: [H, W, 3] beside RGB, itself beside grey."""
-    return cv2.merge([layer, layer, layer]) if image.ndim == 3 else layer
+    return cv2.cvtColor(layer, cv2.COLOR_GRAY2RGB) if image.ndim == 3 else layer
 
 
 _BLOCK = 2**17

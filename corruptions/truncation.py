@@ -54,11 +54,13 @@ def truncate_means(
         extremes: Computes the least and the largest value among those that have a weight in each mean. Without it,
             means near whole numbers are taken for even areas.
     """
-    values = means + np.float32(SLACK)
-    whole = np.clip(values, 0, 255, out=values).astype(np.uint8)
-    near = np.flatnonzero(np.subtract(means, whole, out=values) < np.float32(SLACK))
-    if len(near) <= _MANY * whole.size:
+    floors = means + np.float32(SLACK)
+    np.floor(floors, out=floors)
+    whole = floors.astype(np.uint8)
+    near_whole = np.subtract(means, floors, out=floors) < np.float32(SLACK)
+    if np.count_nonzero(near_whole) <= _MANY * whole.size:
         return whole
+    near = np.flatnonzero(near_whole)
     flat = whole.reshape(-1)
     levels = flat[near]
     lost = shortfall[levels] > 0

@@ -32,8 +32,11 @@ def snow(image: Image, level: Snow, draws: Draws) -> Image:
         colours = image[rows].astype(np.float32)
         luma = cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else colours
         veil = (1 - level.keep) * (1.5 * luma + 127.5)
-        whitened = np.maximum(level.keep * colours + spread(veil, image), colours)
-        return truncate(whitened + spread(flakes[rows], image))
+        whitened = level.keep * colours
+        whitened += spread(veil, image)
+        np.maximum(whitened, colours, out=whitened)
+        whitened += spread(flakes[rows], image)
+        return truncate(whitened)
 
     return by_rows(image, snowed)
 
