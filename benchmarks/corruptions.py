@@ -4,10 +4,10 @@
     python benchmarks/corruptions.py --memory
 
 Both run on one thread, each in an environment and, for each size, a process of its own, and take turns call by call, so
-that a busy machine slows both alike. Tables show medians after one warm-up call. A call of more than three seconds is made once;
-where both sides take less than 20 ms, there are five times as many rounds.
-The reference needs Python 3.10 and old packages: its environment is built on first use. `--memory` measures by how
-much a call of this package raises the peak of resident memory instead.
+that a busy machine slows both alike. Tables show medians after one warm-up call. A call of more than three seconds is
+made once; where both sides take less than 20 ms, there are five times as many rounds. The reference needs Python 3.10
+and old packages: its environment is built on first use. `--memory` measures by how much a call of this package raises
+the peak of resident memory instead.
 """
 
 from __future__ import annotations
