@@ -36,7 +36,9 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=60)
     parser.add_argument("--severity", type=int, default=3)
     parser.add_argument("--corruptions", nargs="+", default=["all"])
-    parser.add_argument("--environment", type=Path, default=ROOT / "benchmarks" / ".reference")
+    parser.add_argument(
+        "--environment", type=Path, default=Path(".reference"), help="of imagecorruptions; built if absent"
+    )
     parser.add_argument("--python", default="python3.10", help="to build the environment with")
     parser.add_argument("--memory", type=int, nargs="*", metavar="PICTURES", help="measure peak memory instead")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # a process of `--memory`
@@ -52,7 +54,8 @@ def main() -> None:
 
 
 def _speed(given: argparse.Namespace) -> None:
-    from benchmarks.corruptions import reference_python
+    from reference_environment import reference_python
+
     from corruptions import select
 
     names = select(given.corruptions)
