@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -75,12 +76,13 @@ def test_a_training_under_way_elsewhere_is_waited_for(tmp_path: Path) -> None:
     with (place.folder / "training.log").open("ab") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
 
-        def tick() -> None:
-            if not told and not (place.folder / "run.json").exists():
-                (place.folder / "run.json").write_text(json.dumps({"status": 0, "reason": ""}))
-                fcntl.flock(held, fcntl.LOCK_UN)
+        def finish() -> None:
+            assert not told
+            (place.folder / "run.json").write_text(json.dumps({"status": 0, "reason": ""}))
+            fcntl.flock(held, fcntl.LOCK_UN)
 
-        Trainer(STUDY).run([place], lambda _, progress: told.append(progress), tick)
+        threading.Timer(1.5, finish).start()
+        Trainer(STUDY).run([place], lambda _, progress: told.append(progress))
     assert told == [Progress("finished", 4, 40.0)]
 
 
@@ -106,6 +108,7 @@ def test_a_study_from_the_command_line(data: Path, tmp_path: Path, capsys: pytes
     assert (out / "seed-0" / "report.html").is_file()
     trained = Place(Study().runs()[0], out / "runs").weights
     before = trained.stat().st_mtime_ns
+    (trained.parents[1] / "run.json").unlink()  # as if the study had been killed while this training went on
     (out / "runs" / "dorefa-2bit-seed0").write_text("in the way")  # so that this training cannot even begin
     assert main([*line, "--bits", "8", "4", "2", str(plan)]) == 0
     shown = capsys.readouterr()

@@ -75,7 +75,7 @@ def command(words: tuple[str, ...], jobs: int, device: str, out: Path | None, st
         raise InputError(f"{names[1]} is one word too many; a study has one name, and settings are KEY=VALUE")
     study = _study(names, dict(parse_setting(word) for word in words if "=" in word), grid)
     folder = out or Path("runs/study") / (Path(names[0]).stem if names else "study")
-    study = _begun(study, folder, keep=not status)
+    _begin(study, folder, note=not status)
     todo = places(study, folder)
     if status:
         _show(todo, study, jobs)
@@ -93,8 +93,8 @@ def _study(names: list[str], settings: dict[str, Any], grid: dict[str, Any]) -> 
     return study_from({**base, **given, "train": {**base["train"], **settings}})
 
 
-def _begun(study: Study, folder: Path, keep: bool) -> Study:
-    """Note what the study is, or check that it is the one that was begun there."""
+def _begin(study: Study, folder: Path, note: bool) -> None:
+    """Check that the study is the one that was begun in a folder, if any, and note what it is."""
     import yaml
 
     from yolo_qreg.files import write_atomic
@@ -103,10 +103,9 @@ def _begun(study: Study, folder: Path, keep: bool) -> Study:
 
     if (folder / PLAN).is_file():
         check_same(study, load_study(str(folder / PLAN)), folder)
-    if keep:
+    if note:
         text = yaml.safe_dump(study.to_dict(), sort_keys=False)
         write_atomic(folder / PLAN, lambda file: file.write(text.encode()))
-    return study
 
 
 def _train(study: Study, todo: list[Place], jobs: int, device: str) -> None:
@@ -128,7 +127,7 @@ def _train(study: Study, todo: list[Place], jobs: int, device: str) -> None:
     click.echo(f"training {', '.join(place.run.name for place in missing)}; logs lie in {missing[0].runs}", err=True)
     settings = {**study.train, **({"device": device} if device else {})}
     try:
-        Trainer(replace(study, train=settings), jobs).run(missing, told, lambda: None)
+        Trainer(replace(study, train=settings), jobs).run(missing, told)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("interrupted; repeat the command to continue the study") from stop
 

@@ -119,8 +119,10 @@ class Workshop:
 
     def __init__(self, workers: int, ahead: int = 0) -> None:
         self._ahead = max(ahead, AHEAD * workers)
-        self._pool = ProcessPoolExecutor(workers, get_context("spawn"), start_worker) if workers else None
-        self._aside = ProcessPoolExecutor(max(1, workers // 4), get_context("spawn"), start_worker) if workers else None
+        self._pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) if workers else None
+        self._aside = (
+            ProcessPoolExecutor(max(1, workers // 4), get_context("spawn"), _start_worker) if workers else None
+        )
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yield what `work` makes of each item, in order; a bounded number is made ahead."""
@@ -174,7 +176,7 @@ def default_workers(device: str = "cpu") -> int:
     return max(1, cores // 4 if device == "cpu" else min(cores - 1, 16))
 
 
-def start_worker() -> None:
+def _start_worker() -> None:
     """Let OpenCV work on one core, leave Ctrl-C to its parent, and end when that is killed."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -109,6 +109,16 @@ def load(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     return model, ckpt
 
 
+def can_resume(path: Path) -> bool:
+    """Tell whether a last.pt is of a training that was interrupted, not of one that ended.
+
+    Raises:
+        InputError: It is no checkpoint, or not one of ours.
+    """
+    _, ckpt = load(path)
+    return bool(state_of(ckpt, path).resume)
+
+
 def requantize(model: nn.Module, state: QuantState) -> nn.Module:
     """Turn a plain model back into the quantized one that it was baked from, in place, and return it.
 

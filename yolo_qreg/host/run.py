@@ -71,9 +71,7 @@ def resume(run: Path, settings: Mapping[str, Any] | None = None) -> Path:
     last = run / "weights" / "last.pt" if run.is_dir() else run
     if not last.is_file():
         raise InputError(f"{last} does not exist; --resume takes a run folder that holds weights/last.pt")
-    _, ckpt = checkpoint.load(last)
-    state = checkpoint.state_of(ckpt, last)
-    if not state.resume:
+    if not checkpoint.can_resume(last):
         raise InputError(f"{last} is of a training that finished; start a new one with --model {last}")
     overrides = check_settings(settings or {}) | {"resume": str(last)} | _FIXED
     if last.parent.name == "weights":  # the run may have been moved since the host noted its folder

@@ -132,22 +132,20 @@ class Trainer:
     _processes: set[subprocess.Popen[bytes]] = field(default_factory=set)
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, todo: Iterable[Place], told: Told, tick: Callable[[], None]) -> None:
+    def run(self, todo: Iterable[Place], told: Told) -> None:
         """Do all; one that fails does not stop the others.
 
         Args:
             todo: What is not finished.
             told: Called as each ends.
-            tick: Called every second or so.
         """
         with ThreadPoolExecutor(self.jobs) as threads:
             left: dict[Future[Progress], Place] = {threads.submit(self._train, place): place for place in todo}
             try:
                 while left:
-                    done, _ = wait(left, timeout=1, return_when=FIRST_COMPLETED)
+                    done, _ = wait(left, return_when=FIRST_COMPLETED)
                     for future in done:
                         told(left.pop(future), future.result())
-                    tick()
             except BaseException:
                 self._stop.set()
                 threads.shutdown(wait=False, cancel_futures=True)
@@ -160,6 +158,8 @@ class Trainer:
             return self._train_unless_done(place)
         except OSError as error:
             return Progress("failed", reason=f"{error.strerror} ({error.filename})")
+        except InputError as error:  # a damaged checkpoint
+            return Progress("failed", reason=str(error))
 
     def _train_unless_done(self, place: Place) -> Progress:
         place.folder.mkdir(parents=True, exist_ok=True)
@@ -172,6 +172,8 @@ class Trainer:
             return self._train_alone(place, log)
 
     def _train_alone(self, place: Place, log: BinaryIO) -> Progress:
+        if _ended(place):  # while nobody was there to note it
+            return _note(place, {"status": 0, "reason": ""})
         words = command(self.study, place)
         (place.folder / MARK).unlink(missing_ok=True)
         start = time.time()
@@ -191,9 +193,21 @@ class Trainer:
             return place.progress()
         mark: dict[str, Any] = {"status": status, "seconds": round(time.time() - start, 1)}
         mark |= {"command": shlex.join(["yolo-qreg", *words]), "reason": "" if status == 0 else _last_line(place)}
-        text = json.dumps(mark, indent=1) + "\n"
-        write_atomic(place.folder / MARK, lambda file: file.write(text.encode()))
-        return place.progress()
+        return _note(place, mark)
+
+
+def _ended(place: Place) -> bool:
+    from yolo_qreg.host.checkpoint import can_resume  # loads torch, which --status has no need of
+
+    last = place.folder / "weights" / "last.pt"
+    return last.is_file() and not can_resume(last)
+
+
+def _note(place: Place, mark: dict[str, Any]) -> Progress:
+    """Write how a training ended, and return its progress."""
+    text = json.dumps(mark, indent=1) + "\n"
+    write_atomic(place.folder / MARK, lambda file: file.write(text.encode()))
+    return place.progress()
 
 
 def _lock(file: int) -> bool:
