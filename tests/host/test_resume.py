@@ -166,6 +166,42 @@ def test_a_moved_run_resumes_where_it_is(train: Train, tmp_path: Path, monkeypat
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
 
 
+@pytest.mark.parametrize("at", ["best.pt", "last.pt"])
+def test_a_run_killed_after_its_last_epoch_is_finished(
+    at: str, train: Train, trained: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No epoch is left: resuming makes the files that an uninterrupted training makes, and trains nothing."""
+    from yolo_qreg.host import run as runs
+
+    finish = checkpoint.finish
+    folders: list[Path] = []
+
+    def killed(path: Path) -> None:
+        if path.name == at:
+            raise InterruptedError
+        finish(path)
+
+    monkeypatch.setattr(checkpoint, "finish", killed)
+    with pytest.raises(InterruptedError):
+        train(QuantConfig(bits=8), callbacks={"on_train_start": lambda t: folders.append(t.save_dir)})
+    monkeypatch.undo()
+    (run,) = folders
+    rows = (run / "results.csv").read_text()
+    assert checkpoint.can_resume(run / "weights" / "last.pt")
+    assert runs.resume(run) == run
+    assert (run / "results.csv").read_text() == rows
+    for name in ("best.pt", "last.pt"):
+        whole = trained("dorefa").folder / "weights" / name
+        ours, theirs = checkpoint.load(run / "weights" / name), checkpoint.load(whole)
+        assert ours[1].keys() == theirs[1].keys()
+        for (key, mine), other in zip(ours[0].state_dict().items(), theirs[0].state_dict().values(), strict=True):
+            assert torch.equal(mine, other), key
+        assert (run / "weights" / name).stat().st_size == pytest.approx(whole.stat().st_size, rel=0.01)
+    assert not list((run / "weights").glob(".*"))
+    with pytest.raises(InputError, match="of a training that finished"):
+        runs.resume(run)
+
+
 def test_a_run_killed_between_its_files_repeats_the_epoch(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     """`last.pt` is written after the others, so what it says is done is on disk."""
     written = []

@@ -6,6 +6,7 @@ and the extra key holds only tensors, numbers and strings. `strip_optimizer` and
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from ultralytics.nn.tasks import load_checkpoint as host_load
+from ultralytics.utils.torch_utils import strip_optimizer
 
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
@@ -110,7 +112,7 @@ def load(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def can_resume(path: Path) -> bool:
-    """Tell whether a last.pt is of a training that was interrupted, not of one that ended.
+    """Tell whether a last.pt is of a training that was interrupted, not of one that finished.
 
     Raises:
         InputError: It is no checkpoint, or not one of ours.
@@ -186,6 +188,29 @@ def check_fresh(model: nn.Module, state: QuantState, source: str | Path) -> None
 def save(path: Path, ckpt: Mapping[str, Any]) -> None:
     """Write a checkpoint atomically."""
     write_atomic(path, lambda file: torch.save(dict(ckpt), file))
+
+
+def has_epochs_left(last: Path) -> bool:
+    """Tell whether an interrupted training was before its last epoch, not in the validation that follows that."""
+    _, found = load(last)
+    return bool(0 <= found["epoch"] < found["train_args"]["epochs"] - 1)
+
+
+def finish_run(last: Path) -> None:
+    """Strip and finish last.pt and the best.pt beside it, each whole or as it was.
+
+    Raises:
+        InputError: One is damaged.
+    """
+    results = load(last)[1].get("train_results")
+    for path in (last.with_name("best.pt"), last):  # last.pt tells that there is something to do: it comes last
+        if path.is_file():
+            with tempfile.TemporaryDirectory(dir=last.parent, prefix=".finishing-") as folder:
+                stripped = Path(folder) / path.name
+                if not strip_optimizer(path, str(stripped), {"train_results": results}):
+                    raise InputError(f"{path} is damaged; remove the run and train again")
+                finish(stripped)
+                stripped.replace(path)
 
 
 def finish(path: Path) -> None:

@@ -59,7 +59,7 @@ def train(config: TrainConfig) -> Path:
 
 
 def resume(run: Path, settings: Mapping[str, Any] | None = None) -> Path:
-    """Continue an interrupted run from its last.pt.
+    """Continue an interrupted run from its last.pt, or finish it where its last epoch was over.
 
     Args:
         run: A run folder or a checkpoint of one.
@@ -74,6 +74,9 @@ def resume(run: Path, settings: Mapping[str, Any] | None = None) -> Path:
     if not checkpoint.can_resume(last):
         raise InputError(f"{last} is of a training that finished; start a new one with --model {last}")
     overrides = check_settings(settings or {}) | {"resume": str(last)} | _FIXED
+    if not checkpoint.has_epochs_left(last):
+        checkpoint.finish_run(last)
+        return last.resolve().parents[1]
     if last.parent.name == "weights":  # the run may have been moved since the host noted its folder
         overrides["save_dir"] = str(last.resolve().parents[1])
     return _run(overrides)

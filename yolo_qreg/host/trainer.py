@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn, optim
 from torch.utils.data import DataLoader
+from ultralytics.engine import trainer as host_trainer
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, YAML
 from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
@@ -231,12 +232,11 @@ class QATTrainer(DetectionTrainer):
         return True
 
     def final_eval(self) -> None:
-        """Strip and validate as the host does, then drop from the files what only resuming needs."""
-        super().final_eval()
-        if RANK in {-1, 0}:
-            for path in (self.last, self.best):
-                if path.exists():
-                    checkpoint.finish(path)
+        """Finish the files, then validate as the host does."""
+        if RANK in {-1, 0} and self.last.exists():
+            checkpoint.finish_run(self.last)
+        with _files_left_alone():
+            super().final_eval()
 
     @contextmanager
     def _baked_ema(self) -> Iterator[None]:
@@ -303,3 +303,14 @@ class QATTrainer(DetectionTrainer):
         dataset = self.train_loader.dataset
         for index in held["mosaic"] if getattr(dataset, "buffer", None) == [] else ():
             dataset.load_image(index)
+
+
+@contextmanager
+def _files_left_alone() -> Iterator[None]:
+    """Keep the host from stripping checkpoints in place, where a kill would leave half a file."""
+    strip = host_trainer.strip_optimizer
+    host_trainer.strip_optimizer = lambda *_, **__: {}
+    try:
+        yield
+    finally:
+        host_trainer.strip_optimizer = strip
