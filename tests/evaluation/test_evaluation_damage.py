@@ -21,7 +21,7 @@ from yolo_qreg.evaluation import tasks as tasks_module
 from yolo_qreg.evaluation.cells import Cell
 from yolo_qreg.evaluation.detections import Detections
 from yolo_qreg.evaluation.models import subjects
-from yolo_qreg.evaluation.tasks import make_tasks
+from yolo_qreg.evaluation.tasks import digest_of, make_tasks
 from yolo_qreg.host.datasets import validation_pictures
 from yolo_qreg.host.predict import Detector
 from yolo_qreg.shipped import shipped
@@ -86,7 +86,7 @@ def test_the_name_of_a_cell_holds_all_it_depends_on(
 
     def name(textures: str = textures[0], names: tuple[str, ...] = found.names) -> str:
         given = settings(shapes, tmp_path, corruptions=("frost",), severities=(1,), textures=textures)
-        (cell,) = make_tasks(subjects(FP32), given, found.pictures, names)[-1].cells.values()
+        (cell,) = make_tasks(subjects(FP32), given, digest_of(found.pictures, names))[-1].cells.values()
         return cell.name
 
     first = name()

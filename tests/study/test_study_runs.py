@@ -14,7 +14,8 @@ from yolo_qreg.config import QuantConfig
 from yolo_qreg.data.shapes import ensure_shapes
 from yolo_qreg.errors import InputError
 from yolo_qreg.study.plan import Study
-from yolo_qreg.study.runs import Place, Progress, Trainer, check_same, command, places, time_left
+from yolo_qreg.study.runs import Place, Progress, check_same, command, places, time_left
+from yolo_qreg.study.training import Machine, Trainer
 
 STUDY = Study(data="shapes", methods=("lsq",), bits=(4,), quant={"lsq": {"per_channel": True}}, train={"epochs": 4})
 
@@ -46,6 +47,15 @@ def test_progress_is_read_from_the_files(tmp_path: Path) -> None:
     everything = [place.progress() for place in (finished, begun, failed, missing)]
     assert time_left(everything, epochs=4, jobs=2) == pytest.approx(10.0 * (2 + 4) / 2)
     assert time_left([Progress("missing")], epochs=4, jobs=1) is None
+
+
+def test_time_of_a_training_that_was_continued(tmp_path: Path) -> None:
+    """The host's clock begins anew with each start; all of it counts."""
+    (place, _) = places(STUDY, tmp_path)
+    fill(place, 2, None)
+    with (place.folder / "results.csv").open("a") as file:
+        file.write("3,7.0,0.5\n4,15.0,0.5\n")
+    assert place.progress() == Progress("begun", 4, 35.0)
 
 
 def test_the_command_is_one_that_people_can_run(tmp_path: Path) -> None:
@@ -82,7 +92,7 @@ def test_a_training_under_way_elsewhere_is_waited_for(tmp_path: Path) -> None:
             fcntl.flock(held, fcntl.LOCK_UN)
 
         threading.Timer(1.5, finish).start()
-        Trainer(STUDY).run([place], lambda _, progress: told.append(progress))
+        Trainer(STUDY, Machine()).run([place], lambda _, progress: told.append(progress))
     assert told == [Progress("finished", 4, 40.0)]
 
 
@@ -104,8 +114,12 @@ def test_a_study_from_the_command_line(data: Path, tmp_path: Path, capsys: pytes
     assert not out.exists()
     assert main([*line, "--bits", "8", str(plan)]) == 0
     shown = capsys.readouterr().out
-    assert "dorefa-8bit-seed0" in shown
+    assert "8-bit DoReFa" in shown
     assert (out / "seed-0" / "report.html").is_file()
+    page = (out / "report.html").read_text()
+    assert main(["report", str(out)]) == 0
+    assert (out / "report.html").read_text() == page
+    capsys.readouterr()
     trained = Place(Study().runs()[0], out / "runs").weights
     before = trained.stat().st_mtime_ns
     (trained.parents[1] / "run.json").unlink()  # as if the study had been killed while this training went on

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from yolo_qreg.cli.study import PLAN
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
@@ -17,14 +19,20 @@ import click
     help="Green and red as in the paper, or blue and orange.",
 )
 def command(folder: Path, palette: str) -> None:
-    """Write the page and the figures of an evaluation again, from its scores.
+    """Write the page and the figures of an evaluation or a study again, from its scores.
 
-    DIR is a folder that eval-corrupted wrote. Pictures in DIR/gallery become part of the page.
+    DIR is a folder that eval-corrupted or study wrote. Pictures in DIR/gallery become part of the page.
 
     \b
     yolo-qreg report runs/voc
     yolo-qreg report runs/voc --palette accessible
     """
+    if (folder / PLAN).is_file():
+        from yolo_qreg.study.plan import load_study
+        from yolo_qreg.study.report import write_study_report
+
+        click.echo(f"{write_study_report(load_study(str(folder / PLAN)), folder, palette)}")
+        return
     from yolo_qreg.report import write_report
 
     click.echo(f"{write_report(folder, palette=palette)}")

@@ -17,6 +17,7 @@ from yolo_qreg.quant.registry import METHODS
 if TYPE_CHECKING:
     from yolo_qreg.study.plan import Study
     from yolo_qreg.study.runs import Place, Progress
+    from yolo_qreg.study.training import Site
 
 SEVERAL: dict[str, Callable[[str], bool]] = {
     "--methods": METHODS.__contains__,
@@ -55,13 +56,18 @@ class Variadic(click.Command):
 @click.option("--model", help="Model YAML (from scratch) or .pt (fine-tune).")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Trainings at a time.")
 @click.option("--device", default="", help="cpu, 0, mps, ...  [default: the host's choice]")
+@click.option(
+    "--ray", metavar="ADDRESS", help="Work on a Ray cluster: local, auto or HOST:PORT; --jobs is per GPU then."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the study.  [default: runs/study/NAME]")
 @click.option("--status", is_flag=True, help="Show what is done, and end.")
-def command(words: tuple[str, ...], jobs: int, device: str, out: Path | None, status: bool, **grid: Any) -> None:
+def command(
+    words: tuple[str, ...], jobs: int, device: str, ray: str | None, out: Path | None, status: bool, **grid: Any
+) -> None:
     """Train the FP32 twin and every method x bits x seed under one schedule, evaluate all, and report.
 
     STUDY is a YAML file or a preset: paper, quick or demo. Everything is resumable: the same command does what is
-    missing, and a grid may grow.
+    missing, and a grid may grow. With --ray, trainings and pictures are tasks of a Ray cluster.
 
     \b
     yolo-qreg study demo
@@ -80,8 +86,9 @@ def command(words: tuple[str, ...], jobs: int, device: str, out: Path | None, st
     if status:
         _show(todo, study, jobs)
         return
-    _train(study, todo, jobs, device)
-    _evaluate(study, [place for place in todo if place.progress().state == "finished"], folder, device)
+    site = _site(ray, jobs, device or str(study.train.get("device") or ""))
+    _train(study, todo, site)
+    _evaluate(study, [place for place in todo if place.progress().state == "finished"], folder, site)
     _show(todo, study, jobs)
 
 
@@ -108,8 +115,18 @@ def _begin(study: Study, folder: Path, note: bool) -> None:
         write_atomic(folder / PLAN, lambda file: file.write(text.encode()))
 
 
-def _train(study: Study, todo: list[Place], jobs: int, device: str) -> None:
-    from yolo_qreg.study.runs import Trainer
+def _site(address: str | None, jobs: int, device: str) -> Site:
+    if address is None:
+        from yolo_qreg.study.training import Machine
+
+        return Machine(jobs, device)
+    from yolo_qreg.study.cluster import Cluster
+
+    return Cluster.connect(address, jobs, device)
+
+
+def _train(study: Study, todo: list[Place], site: Site) -> None:
+    from yolo_qreg.study.training import Trainer
 
     missing = [place for place in todo if place.progress().state != "finished"]
     if not missing:
@@ -125,28 +142,30 @@ def _train(study: Study, todo: list[Place], jobs: int, device: str) -> None:
         click.echo(f"{place.run.name}: {progress.state} after {progress.epochs} epochs{note}", err=True)
 
     click.echo(f"training {', '.join(place.run.name for place in missing)}; logs lie in {missing[0].runs}", err=True)
-    settings = {**study.train, **({"device": device} if device else {})}
+    settings = {key: value for key, value in study.train.items() if key != "device"}
+    settings |= {"device": site.device} if site.device else {}
     try:
-        Trainer(replace(study, train=settings), jobs).run(missing, told)
+        Trainer(replace(study, train=settings), site).run(missing, told)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("interrupted; repeat the command to continue the study") from stop
 
 
-def _evaluate(study: Study, finished: list[Place], folder: Path, device: str) -> None:
+def _evaluate(study: Study, finished: list[Place], folder: Path, site: Site) -> None:
     from yolo_qreg.cli.progress import watched
     from yolo_qreg.report import write_report
-    from yolo_qreg.report.terminal import print_summary
     from yolo_qreg.study.evaluation import evaluate_study
+    from yolo_qreg.study.report import print_study_summary, write_study_report
 
     try:
         with watched() as watch:
-            found = evaluate_study(study, finished, folder, device, watch)
+            found = evaluate_study(study, finished, folder, site.device, watch, site.fill(study.data))
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("interrupted; repeat the command to continue the study") from stop
     for seed, results in found.items():
-        page = write_report(folder / f"seed-{seed}", results)
-        print_summary(results)
-        click.echo(f"Report of seed {seed}: {page}")
+        write_report(folder / f"seed-{seed}", results)
+    page = write_study_report(study, folder, by_seed=found)
+    print_study_summary(study, folder, by_seed=found)
+    click.echo(f"\nReport: {page}; that of each seed lies in {folder}/seed-N")
 
 
 def _show(todo: list[Place], study: Study, jobs: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -20,13 +20,142 @@ from yolo_qreg.evaluation.results import Results
 from yolo_qreg.evaluation.scoring import Resample
 from yolo_qreg.evaluation.sweep import Sweep, Task, Watch
 from yolo_qreg.evaluation.tabulate import ResampledMap, collect
-from yolo_qreg.evaluation.tasks import Settings, make_tasks, needs_squares
+from yolo_qreg.evaluation.tasks import Settings, digest_of, make_tasks, needs_squares
 from yolo_qreg.files import check_writable
 from yolo_qreg.host.datasets import LabelledPicture, validation_pictures
 from yolo_qreg.host.predict import Detector, device_type, one_thread
 
 
-def evaluate(subjects: Sequence[Subject], baseline: str, settings: Settings, watch: Callable[[int], Watch]) -> Results:
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What models are shown.
+
+    Attributes:
+        names: Class names.
+        pictures: In the order in which models see them.
+        truth: Their boxes.
+        digest: Hash of all of it.
+        unusable: Pictures left out.
+    """
+
+    names: tuple[str, ...]
+    pictures: tuple[LabelledPicture, ...]
+    truth: GroundTruth
+    digest: str
+    unusable: tuple[Path, ...]
+
+
+def load_material(data: Path, limit: int | None = None, strict: bool = False) -> Material:
+    """Read a data set's `val` split.
+
+    Args:
+        data: Its YAML file.
+        limit: Number of pictures, spread evenly; None for all.
+        strict: Whether a picture that cannot be used is an error.
+
+    Raises:
+        InputError: It cannot be used, or holds no box.
+    """
+    found = validation_pictures(data, strict=strict, smallest=SMALLEST_SIDE)
+    pictures = sorted(spread(found.pictures, limit), key=_aspect)
+    truth = _truth(pictures, found.names)
+    if not len(truth.label):
+        raise InputError(f"data={data} has no box in its {len(pictures)} pictures; label them, or name other data")
+    return Material(
+        names=found.names,
+        pictures=tuple(pictures),
+        truth=truth,
+        digest=digest_of(pictures, found.names),
+        unusable=tuple(found.unusable),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """An evaluation that was checked and can begin.
+
+    Attributes:
+        subjects: The models.
+        settings: What to evaluate.
+        material: Of its data set.
+        tasks: Clean pictures first, then each corruption and severity.
+    """
+
+    subjects: Sequence[Subject]
+    settings: Settings
+    material: Material
+    tasks: Sequence[Task]
+
+    def views(self) -> int:
+        """Return how many pictures models have yet to see, each counted once per model and damage."""
+        return len(self.material.pictures) * sum(len(task.missing()) for task in self.tasks)
+
+
+def prepare(subjects: Sequence[Subject], settings: Settings, material: Material | None = None) -> Evaluation:
+    """Check what an evaluation needs.
+
+    Args:
+        subjects: The models.
+        settings: What to evaluate.
+        material: Of its data set, where that was read before.
+
+    Raises:
+        InputError: Data or weights cannot be used, or do not fit each other, or a folder cannot be written.
+    """
+    held = material or load_material(settings.data, settings.limit, settings.strict)
+    for subject in subjects:
+        if subject.names:
+            _check_names(subject.names, held.names, subject.path, settings.data)
+    tasks = make_tasks(subjects, settings, held.digest)
+    for folder in (settings.out, settings.cells, settings.cache):
+        check_writable(folder)
+    return Evaluation(subjects, settings, held, tasks)
+
+
+def fill(evaluation: Evaluation, told: Watch) -> ResampledMap:
+    """Run what is missing, and return the resampled mAP of every cell.
+
+    Args:
+        evaluation: What `prepare` returned.
+        told: Told of progress.
+
+    Raises:
+        InputError: A picture or a model cannot be used.
+    """
+    subjects, settings, material = evaluation.subjects, evaluation.settings, evaluation.material
+
+    @cache
+    def detector(name: str, copy: int) -> Detector:
+        path = next(subject.path for subject in subjects if subject.model.name == name)
+        loaded = Detector(
+            path, imgsz=settings.imgsz, batch=settings.batch, device=settings.device, square=needs_squares(subjects)
+        )
+        _check_names(loaded.names, material.names, path, settings.data)
+        return loaded
+
+    on_cpu = device_type(settings.device) == "cpu"
+    threads = (settings.threads or available_cores()) if on_cpu else 1
+    with Workshop(settings.workers, ahead=settings.batch) as workshop, one_thread():
+        Sweep(
+            detectors=detector,
+            paths=[picture.path for picture in material.pictures],
+            truth=material.truth,
+            workshop=workshop,
+            watch=told,
+            copies=math.ceil(threads / len(subjects)),
+            at_once=threads,
+        ).run(evaluation.tasks)
+        work = Resample(material.truth, settings.resamples, settings.seed)
+        return _resample(evaluation.tasks, work, workshop, told)
+
+
+def evaluate(
+    subjects: Sequence[Subject],
+    baseline: str,
+    settings: Settings,
+    watch: Callable[[int], Watch],
+    material: Material | None = None,
+) -> Results:
     """Run what is missing, and return the results of everything.
 
     Args:
@@ -35,50 +164,18 @@ def evaluate(subjects: Sequence[Subject], baseline: str, settings: Settings, wat
         settings: What to evaluate.
         watch: Called with how many pictures models have to see, each counted once per model and damage; returns what
             is told of progress.
+        material: Of its data set, where that was read before.
 
     Raises:
         InputError: Data or weights cannot be used, or do not fit each other, or a folder cannot be written.
     """
-    found = validation_pictures(settings.data, strict=settings.strict, smallest=SMALLEST_SIDE)
-    for subject in subjects:
-        if subject.names:
-            _check_names(subject.names, found.names, subject.path, settings.data)
-    pictures = sorted(spread(found.pictures, settings.limit), key=_aspect)
-    truth = _truth(pictures, found.names)
-    if not len(truth.label):
-        raise InputError(
-            f"data={settings.data} has no box in its {len(pictures)} pictures; label them, or name other data"
-        )
-    tasks = make_tasks(subjects, settings, pictures, found.names)
-    for folder in (settings.out, settings.cells, settings.cache):
-        check_writable(folder)
-
-    @cache
-    def detector(name: str, copy: int) -> Detector:
-        path = next(subject.path for subject in subjects if subject.model.name == name)
-        loaded = Detector(
-            path, imgsz=settings.imgsz, batch=settings.batch, device=settings.device, square=needs_squares(subjects)
-        )
-        _check_names(loaded.names, found.names, path, settings.data)
-        return loaded
-
-    told = watch(len(pictures) * sum(len(task.missing()) for task in tasks))
-    cores = available_cores() if device_type(settings.device) == "cpu" else 1
-    with Workshop(settings.workers, ahead=settings.batch) as workshop, one_thread():
-        Sweep(
-            detectors=detector,
-            paths=[picture.path for picture in pictures],
-            truth=truth,
-            workshop=workshop,
-            watch=told,
-            copies=math.ceil(cores / len(subjects)),
-            at_once=cores,
-        ).run(tasks)
-        resampled = _resample(tasks, Resample(truth, settings.resamples, settings.seed), workshop, told)
-    results = collect(subjects, baseline, settings, tasks, found.names, len(pictures), resampled)
-    setup = {**results.setup, "gallery": _gallery(tasks, truth, baseline, settings)}
-    if found.unusable:
-        setup["pictures left out"] = [str(path) for path in found.unusable]
+    ready = prepare(subjects, settings, material)
+    resampled = fill(ready, watch(ready.views()))
+    held, tasks = ready.material, ready.tasks
+    results = collect(subjects, baseline, settings, tasks, held.names, len(held.pictures), resampled)
+    setup = {**results.setup, "gallery": _gallery(tasks, held.truth, baseline, settings)}
+    if held.unusable:
+        setup["pictures left out"] = [str(path) for path in held.unusable]
     return replace(results, setup=setup)
 
 

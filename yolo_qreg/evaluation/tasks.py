@@ -41,6 +41,7 @@ class Settings:
         batch: Pictures at a time.
         device: As the host names it; "" lets it choose.
         workers: Processes that make pictures and resample; 0 for none.
+        threads: That models run in on a CPU; None for as many as it has cores.
         limit: Number of pictures, spread evenly over the split; None for all.
         seed: Of the corruptions' random numbers and of the bootstrap.
         resamples: Of the bootstrap.
@@ -60,6 +61,7 @@ class Settings:
     batch: int = 16
     device: str = ""
     workers: int = 0
+    threads: int | None = None
     limit: int | None = None
     seed: int = 0
     resamples: int = 1000
@@ -75,22 +77,19 @@ class Settings:
             raise InputError(f"imgsz={self.imgsz} is no multiple of {STRIDE}; use {nearest}")
 
 
-def make_tasks(
-    subjects: Sequence[Subject], settings: Settings, pictures: Sequence[LabelledPicture], names: Sequence[str]
-) -> list[Task]:
+def make_tasks(subjects: Sequence[Subject], settings: Settings, digest: str) -> list[Task]:
     """Return a task for clean pictures and one for each corruption and severity.
 
     Args:
         subjects: The models.
         settings: What to evaluate.
-        pictures: In the order in which models see them.
-        names: Class names.
+        digest: Of the pictures and their boxes.
 
     Raises:
         InputError: The folder of frost textures has none.
     """
     versions = {name: _version(name) for name in (*MODEL_VERSIONS, *PICTURE_VERSIONS)}
-    common = {"data": _digest(pictures, names), "imgsz": settings.imgsz, "batch": settings.batch}
+    common = {"data": digest, "imgsz": settings.imgsz, "batch": settings.batch}
     common |= {"device": device_type(settings.device), "versions": versions}
     common |= {"padding": "square"} if needs_squares(subjects) else {}
     kinds = [(CLEAN, OVER_SEVERITIES)]
@@ -132,7 +131,7 @@ def _cache(settings: Settings, corruption: str) -> Path | None:
     return settings.cache / hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:NAME_DIGITS]
 
 
-def _digest(pictures: Sequence[LabelledPicture], names: Sequence[str]) -> str:
+def digest_of(pictures: Sequence[LabelledPicture], names: Sequence[str]) -> str:
     """Hash class names, and names, bytes and boxes of the pictures: what a data set is, wherever it lies."""
     digest = hashlib.sha256(json.dumps(list(names)).encode())
     for picture in pictures:

@@ -19,13 +19,23 @@ WIDEST = 1.25
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line; `slot` 0 is the baseline, others are the models in order; `bars` are intervals around its points."""
+    """One line; `slot` 0 is the baseline, others are the models in order.
+
+    Attributes:
+        name: For the key.
+        slot: Its colour.
+        x: Where its points lie.
+        y: Their values.
+        bars: Intervals around its points.
+        band: From lowest to highest around each of its points, as an area.
+    """
 
     name: str
     slot: int
     x: tuple[float, ...]
     y: tuple[float, ...]
     bars: tuple[tuple[float, float], ...] = ()
+    band: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +53,8 @@ class Chart:
     def spans(self) -> tuple[tuple[float, float], tuple[float, float]]:
         """Return the ranges of both axes; neither is empty."""
         xs = [x for line in self.lines for x in line.x] or [0.0]
-        ys = [y for line in self.lines for y in (*line.y, *(end for bar in line.bars for end in bar))] or [0.0]
+        ends = [end for line in self.lines for pair in (*line.bars, *line.band) for end in pair]
+        ys = [*(y for line in self.lines for y in line.y), *ends] or [0.0]
         return _wide(min(xs), max(xs)), _wide(*(self.y_range or (min(ys), max(ys))))
 
     def ticks(self) -> tuple[tuple[float, str], ...]:
@@ -119,6 +130,10 @@ def svg(chart: Chart, frame: Frame) -> Html:
     for line in chart.lines:
         points = [at(x, y) for x, y in zip(line.x, line.y, strict=True)]
         ends = [(at(x, low), at(x, high)) for x, (low, high) in zip(line.x, line.bars, strict=False)]
+        if line.band:
+            pairs = list(zip(line.x, line.band, strict=True))
+            below, above = [at(x, low) for x, (low, _) in pairs], [at(x, high) for x, (_, high) in reversed(pairs)]
+            parts.append(_area(line, (*below, *above)))
         parts += _bars(line, ends)
         parts += _line(line, points, 1.6 if small else 3.2, chart.marked)
     return el(
@@ -134,10 +149,17 @@ def svg(chart: Chart, frame: Frame) -> Html:
 
 def _line(line: Line, points: Sequence[tuple[float, float]], radius: float, marked: bool) -> Iterable[Html]:
     name = el("title", line.name)
-    path = " ".join(f"{x:g},{y:g}" for x, y in points)
-    yield el("g", name, el("polyline", points=path), class_=f"line s{line.slot % COLOURS}")
+    yield el("g", name, el("polyline", points=_path(points)), class_=f"line s{line.slot % COLOURS}")
     if marked or len(points) == 1:
         yield el("g", (el("circle", cx=x, cy=y, r=radius) for x, y in points), class_=f"dot s{line.slot % COLOURS}")
+
+
+def _path(points: Iterable[tuple[float, float]]) -> str:
+    return " ".join(f"{x:g},{y:g}" for x, y in points)
+
+
+def _area(line: Line, corners: Iterable[tuple[float, float]]) -> Html:
+    return el("polygon", points=_path(corners), class_=f"band s{line.slot % COLOURS}")
 
 
 def _bars(line: Line, ends: Iterable[tuple[tuple[float, float], tuple[float, float]]]) -> Iterable[Html]:

@@ -85,7 +85,7 @@ def table(results: Results) -> Html:
     for row in rows_of(results):
         entry = base if row.model.name == results.baseline else printed.get((row.model.method, row.model.bits or 0))
         if entry:
-            body.append(el("tr", _ours(row), _theirs(entry, base)))
+            body.append(el("tr", _ours(row), printed_cells(entry, base)))
     return markup.table((groups, head), body)
 
 
@@ -100,7 +100,10 @@ def _ours(row: Row) -> tuple[Html, ...]:
     )
 
 
-def _theirs(entry: paper.Row, base: paper.Row) -> tuple[Html, ...]:
+def printed_cells(entry: paper.Row | None, base: paper.Row) -> tuple[Html, ...]:
+    """Return three table cells of the paper's Table 1: mAP, gain and Equation 5; dashes where it has no such row."""
+    if entry is None:
+        return tuple(el("td", DASH, class_="num from-paper") for _ in range(3))
     gain = DASH if entry is base else signed(entry.points - base.points, 2)
     texts = (number(entry.points, 2), gain, number(entry.equation5, 2))
     return tuple(el("td", text, class_="num from-paper") for text in texts)

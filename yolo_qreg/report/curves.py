@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from yolo_qreg.report.text import find_delta, paper_order, title_of
 
 LOSSES = {"box": "box", "cls": "class (cls)", "dfl": "distribution focal (dfl)"}
 PARTS = {"val": "validation", "train": "training"}
+COLUMNS = tuple(f"{part}/{loss}_loss" for part in PARTS for loss in LOSSES)
+"""Of the host's file, validation before training."""
 RESULTS_CSV = "results.csv"
 APART = 0.08
 """Distance of models on the axis of severities."""
@@ -71,12 +73,16 @@ def _range(results: Results) -> tuple[float, float]:
     return 0.0, 100 * max(score.map50_95 for score in results.scores) or 1.0
 
 
+Series = tuple[tuple[float, float], ...]
+"""(epoch, value) in order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Losses:
     """The losses of a training by column of its results.csv: (epoch, loss) where that was computed."""
 
     model: str
-    columns: dict[str, tuple[tuple[float, float], ...]]
+    columns: dict[str, Series]
 
 
 def read_losses(results: Results, folder: Path) -> tuple[Losses, ...]:
@@ -92,23 +98,28 @@ def read_losses(results: Results, folder: Path) -> tuple[Losses, ...]:
     for model in results.models:
         paths = [base / model.run / RESULTS_CSV for base in (folder, Path())] if model.run else []
         path = next((path for path in paths if path.is_file()), None)
-        columns = _read(path) if path else {}
+        columns = read_columns(path) if path else {}
         if columns:
             found.append(Losses(model.name, columns))
     return tuple(found)
 
 
-def _read(path: Path) -> dict[str, tuple[tuple[float, float], ...]]:
-    names = [f"{part}/{loss}_loss" for part in PARTS for loss in LOSSES]
-    columns: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+def read_columns(path: Path, names: Sequence[str] = COLUMNS) -> dict[str, Series]:
+    """Return columns of a training's results.csv by name, as `columns_of` does."""
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        for index, raw in enumerate(csv.DictReader(file), start=1):
-            row = {key.strip(): value for key, value in raw.items() if isinstance(key, str)}
-            epoch = _number(row.get("epoch")) or index
-            for name in names:
-                value = _number(row.get(name))
-                if value:
-                    columns[name].append((epoch, value))
+        return columns_of(csv.DictReader(file), names)
+
+
+def columns_of(rows: Iterable[Mapping[str, str]], names: Sequence[str]) -> dict[str, Series]:
+    """Return columns by name: (epoch, value) where there is one; zeros and what is no number are left out."""
+    columns: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    for index, raw in enumerate(rows, start=1):
+        row = {key.strip(): value for key, value in raw.items() if isinstance(key, str)}
+        epoch = _number(row.get("epoch")) or index
+        for name in names:
+            value = _number(row.get(name))
+            if value:
+                columns[name].append((epoch, value))
     return {name: tuple(values) for name, values in columns.items() if values}
 
 
@@ -132,8 +143,14 @@ def loss_charts(results: Results, losses: Sequence[Losses]) -> tuple[Chart, ...]
                 for run in losses
                 if column in run.columns
             )
-            if any(len(line.x) > 1 for line in lines):
-                epochs = [epoch for line in lines for epoch in line.x]
-                ticks = tuple((v, f"{v:g}") for v in steps(min(epochs), max(epochs), 4) if v.is_integer())
-                charts.append(Chart(f"{word}: {title}", lines, "epoch", "loss", x_ticks=ticks, marked=False))
-    return tuple(charts)
+            charts.append(epoch_chart(f"{word}: {title}", lines))
+    return tuple(chart for chart in charts if chart)
+
+
+def epoch_chart(title: str, lines: tuple[Line, ...]) -> Chart | None:
+    """Return a chart of losses over epochs; None where no line has two."""
+    if not any(len(line.x) > 1 for line in lines):
+        return None
+    epochs = [epoch for line in lines for epoch in line.x]
+    ticks = tuple((v, f"{v:g}") for v in steps(min(epochs), max(epochs), 4) if v.is_integer())
+    return Chart(title, lines, "epoch", "loss", x_ticks=ticks, marked=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,9 +60,14 @@ def write_figures(
     Returns:
         The files, each figure as PNG before PDF.
     """
+    return write_named(folder, _figures(results, losses, colours))
+
+
+def write_named(folder: Path, found: Iterable[tuple[str, Figure]]) -> tuple[Path, ...]:
+    """Write FOLDER/figures, as `write_figures` does: figures by name, drawn one after another in one style."""
     written = []
     with _style():
-        for name, figure in _figures(results, losses, colours):
+        for name, figure in found:
             figure.draw_without_rendering()
             figure.set_layout_engine("none")  # laid out once, for both files
             for ending, metadata in NO_DATES.items():
@@ -184,6 +189,9 @@ def _draw(axes: Axes, chart: Chart) -> None:
         axes.plot(line.x, line.y, color=shade, marker="o" if chart.marked or len(line.x) == 1 else None)
         for x, (low, high) in zip(line.x, line.bars, strict=False):
             axes.plot((x, x), (low, high), color=shade, linewidth=0.9)
+        if line.band:
+            below, above = zip(*line.band, strict=True)
+            axes.fill_between(line.x, below, above, color=shade, alpha=0.2, linewidth=0)
     _, y_span = chart.spans()
     axes.set_ylim(y_span[0], y_span[1] + 0.03 * (y_span[1] - y_span[0]))
     if y_span[0] < 0 < y_span[1]:

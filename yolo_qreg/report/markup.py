@@ -15,7 +15,7 @@ class Html(str):
 
 Content: TypeAlias = "str | Html | Iterable[str | Html | None] | None"
 
-VOID = frozenset({"meta", "img", "br", "col", "line", "rect", "circle", "path", "polyline"})
+VOID = frozenset({"meta", "img", "br", "col", "line", "rect", "circle", "path", "polyline", "polygon"})
 
 
 def el(tag: str, *content: Content, **attributes: str | float | None) -> Html:

@@ -51,16 +51,7 @@ def write_report(folder: Path, results: Results | None = None, palette: str = "p
 
 def document(results: Results, losses: Sequence[curves.Losses], pictures: tuple[Picture, ...], colours: Name) -> str:
     """Return the page as text."""
-    style = css(colours) + resources.files("yolo_qreg.report").joinpath("report.css").read_text("utf-8")
     title = "Robustness of quantized detectors"
-    head = el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("title", f"{title}: {', '.join(model.name for model in results.models)}"),
-        el("style", Html(style)),
-    )
     parts = (
         _headline(results),
         _maps(results),
@@ -72,20 +63,44 @@ def document(results: Results, losses: Sequence[curves.Losses], pictures: tuple[
         _numbers(results),
         _setup(results),
     )
-    body = el("body", el("main", el("header", el("h1", title), el("p", _subject(results), class_="subject")), parts))
-    return f"<!doctype html>\n{el('html', head, body, lang='en')}\n"
+    header = el("header", el("h1", title), el("p", subject(results), class_="subject"))
+    return whole(f"{title}: {', '.join(model.name for model in results.models)}", (header, *parts), colours)
 
 
-def _section(name: str, title: str, *content: Content) -> Html:
+def whole(title: str, content: Content, colours: Name, style: str = "") -> str:
+    """Return a page that holds everything it needs.
+
+    Args:
+        title: For the browser.
+        content: Its header and sections.
+        colours: Palette.
+        style: CSS beyond that of all pages.
+    """
+    rules = css(colours) + resources.files("yolo_qreg.report").joinpath("report.css").read_text("utf-8") + style
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("title", title),
+        el("style", Html(rules)),
+    )
+    return f"<!doctype html>\n{el('html', head, el('body', el('main', content)), lang='en')}\n"
+
+
+def section(name: str, title: str, *content: Content) -> Html:
+    """Return a section with its title."""
     return el("section", el("h2", title), *content, id=name)
 
 
-def _subject(results: Results) -> str:
+def subject(results: Results) -> str:
+    """Return which pictures, corruptions and severities an evaluation is about."""
     images = max((score.images for score in results.scores), default=0)
     count = "all 19" if len(results.corruptions) == BENCHMARK_SIZE else f"{len(results.corruptions)} of the 19"
     levels = sorted(results.severities)
     whole = len(levels) > 2 and levels == list(range(levels[0], levels[-1] + 1))
-    listed = f"{levels[0]} to {levels[-1]}" if whole else " and ".join(map(str, levels))
+    several = f"{', '.join(map(str, levels[:-1]))} and {levels[-1]}"
+    listed = f"{levels[0]} to {levels[-1]}" if whole else several if len(levels) > 1 else str(levels[0])
     severities = f"{'severity' if len(levels) == 1 else 'severities'} {listed}"
     data = results.setup.get("data")
     return (
@@ -94,7 +109,8 @@ def _subject(results: Results) -> str:
     )
 
 
-def _averaged(results: Results) -> str:
+def averaged(results: Results) -> str:
+    """Return what a number of one corruption is: a mean over severities, or at the one that there is."""
     return "means over severities" if len(results.severities) > 1 else f"at severity {results.severities[0]}"
 
 
@@ -133,10 +149,10 @@ def _maps(results: Results) -> Html | None:
         for model in models
     ]
     blank = any(cell.side == "blank" for cells in found.values() for cell in cells)
-    return _section(
+    return section(
         "maps",
         "Gain or loss by corruption",
-        el("p", f"Points of mAP against {results.baseline}, {_averaged(results)}; all maps share one scale."),
+        el("p", f"Points of mAP against {results.baseline}, {averaged(results)}; all maps share one scale."),
         el("div", figures, class_="maps"),
         heatmap.legend(limit, "not evaluated" if blank else None),
     )
@@ -146,12 +162,12 @@ def _curves(results: Results) -> Html | None:
     if len(results.severities) < 2:
         return None
     mean = curves.severity_chart(results, results.corruptions, "Mean mAP over the corruptions")
-    figures = [_chart(mean, charts.LARGE, "mAP in points")]
+    figures = [chart_figure(mean, charts.LARGE, "mAP in points")]
     gain = curves.gain_chart(results, f"Gain over {results.baseline}")
     if gain.lines:
-        figures.append(_chart(gain, charts.LARGE, "points, with 95% intervals"))
-    small = (_chart(chart, charts.SMALL) for chart in curves.corruption_charts(results))
-    return _section(
+        figures.append(chart_figure(gain, charts.LARGE, "points, with 95% intervals"))
+    small = (chart_figure(chart, charts.SMALL) for chart in curves.corruption_charts(results))
+    return section(
         "severity",
         "Severity",
         charts.key(curves.slots(results).items()),
@@ -162,7 +178,8 @@ def _curves(results: Results) -> Html | None:
     )
 
 
-def _chart(chart: charts.Chart, frame: charts.Frame, unit: str = "") -> Html:
+def chart_figure(chart: charts.Chart, frame: charts.Frame, unit: str = "") -> Html:
+    """Return a chart below its title; `unit` says what its y axis counts."""
     caption = el("figcaption", el("b", chart.title) if unit else chart.title, f" {unit}" if unit else None)
     return el("figure", caption, charts.svg(chart, frame))
 
@@ -188,7 +205,7 @@ def _classes(results: Results) -> Html | None:
         el("span", el("i", class_="mark hollow"), "clean pictures"),
         class_="legend",
     )
-    return _section(
+    return section(
         "classes",
         "Gain or loss by class",
         el("p", f"Points of mAP against {results.baseline}. These have no intervals: small differences may be chance."),
@@ -206,7 +223,7 @@ def _gallery(results: Results, pictures: tuple[Picture, ...]) -> Html | None:
     made = known if isinstance(known, dict) else {}
     severity = f" at severity {made['severity']}" if "severity" in made else ""
     score = f" of score {made['least score']} or more" if "least score" in made else ""
-    return _section(
+    return section(
         "gallery",
         "What the models find",
         el("p", f"One picture, clean and under each corruption{severity}, with each model's boxes{score}."),
@@ -219,12 +236,12 @@ def _losses(results: Results, losses: Sequence[curves.Losses]) -> Html | None:
     if not found:
         return None
     slots = curves.slots(results)
-    return _section(
+    return section(
         "losses",
         "Losses of the trainings",
         el("p", LOSSES),
         charts.key((run.model, slots[run.model]) for run in losses),
-        el("div", (_chart(chart, charts.MEDIUM) for chart in found), class_="charts"),
+        el("div", (chart_figure(chart, charts.MEDIUM) for chart in found), class_="charts"),
     )
 
 
@@ -232,7 +249,7 @@ def _paper(results: Results) -> Html | None:
     if not comparison.matches(results):
         return None
     table = comparison.table(results) if comparison.has_table(results) else None
-    return _section(
+    return section(
         "paper",
         "Beside the paper",
         el(
@@ -247,10 +264,10 @@ def _paper(results: Results) -> Html | None:
 
 
 def _numbers(results: Results) -> Html:
-    return _section(
+    return section(
         "numbers",
         "All means",
-        el("details", el("summary", f"mAP by corruption, {_averaged(results)}"), numbers.by_corruption(results)),
+        el("details", el("summary", f"mAP by corruption, {averaged(results)}"), numbers.by_corruption(results)),
         el(
             "p",
             "Beside this page: ",
@@ -265,7 +282,7 @@ def _numbers(results: Results) -> Html:
 
 def _setup(results: Results) -> Html:
     note = setup_section.note(results)
-    return _section(
+    return section(
         "setup",
         "What was run",
         setup_section.models_table(results),

@@ -8,7 +8,18 @@ import click
 
 from yolo_qreg.evaluation.results import ALL, BENCHMARK, Delta, Results
 from yolo_qreg.report.headline import Row, equation5_text, rows_of
-from yolo_qreg.report.text import DASH, MINUS, compared, digits_of, find_delta, interval, number, paper_order, signed
+from yolo_qreg.report.text import (
+    DASH,
+    MINUS,
+    PLUS_MINUS,
+    compared,
+    digits_of,
+    find_delta,
+    interval,
+    number,
+    paper_order,
+    signed,
+)
 
 UNDECIDED = "~"
 GAP = "  "
@@ -32,7 +43,7 @@ def print_summary(results: Results, echo: Callable[[str], object] = click.echo) 
 def headline_table(results: Results) -> str:
     """Return the page's headline table: mAP@[.50:.95] in points, rPC in percent, size in MB."""
     head = ("model", "bits", "corrupted", "delta", "95% interval", "Eq. 5", "clean", "mPC", "rPC %", "MB")
-    return _aligned([head, *(_headline(row) for row in rows_of(results))])
+    return aligned([head, *(_headline(row) for row in rows_of(results))])
 
 
 def _headline(row: Row) -> tuple[str, ...]:
@@ -58,7 +69,12 @@ def corruption_table(results: Results) -> str:
     if BENCHMARK in {delta.corruption for delta in results.deltas}:
         labels[BENCHMARK] = "mPC"
     rows = [(label, *(_marked(find_delta(results, model, name)) for model in models)) for name, label in labels.items()]
-    return _aligned([("gain, points", *models), *rows])
+    return aligned([("gain, points", *models), *rows])
+
+
+def ascii_text(text: str) -> str:
+    """Return a text with signs that any terminal has."""
+    return text.replace(MINUS, "-").replace(DASH, "-").replace(PLUS_MINUS, "+-")
 
 
 def _marked(delta: Delta | None, digits: int = 1) -> str:
@@ -67,9 +83,9 @@ def _marked(delta: Delta | None, digits: int = 1) -> str:
     return f"{'' if delta.decided else UNDECIDED}{signed(delta.points, digits)}"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Align the first column left and the others right, with a rule under the first row."""
-    plain = [[cell.replace(MINUS, "-").replace(DASH, "-") for cell in row] for row in rows]
+    plain = [[ascii_text(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*plain, strict=True)]
     lines = [
         GAP.join(cell.rjust(width) if index else cell.ljust(width) for index, (cell, width) in enumerate(cells))

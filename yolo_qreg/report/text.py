@@ -10,6 +10,7 @@ from yolo_qreg.report.markup import Html, el
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 MOST_DIGITS = 4
 METHODS = {"dorefa": "DoReFa", "lsq": "LSQ"}
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from yolo_qreg.evaluation.damage import default_workers
-from yolo_qreg.evaluation.evaluate import evaluate
+from yolo_qreg.evaluation.evaluate import Evaluation, evaluate, load_material, prepare
+from yolo_qreg.evaluation.evaluate import fill as fill_here
 from yolo_qreg.evaluation.models import subjects, training_size
 from yolo_qreg.evaluation.results import Results, save
 from yolo_qreg.evaluation.sweep import Watch
@@ -19,9 +20,17 @@ from yolo_qreg.study.runs import Place
 
 DEFAULT_SIZE = 640
 
+Fill = Callable[[Evaluation, Watch], object]
+"""Fills the missing cells of an evaluation."""
+
 
 def evaluate_study(
-    study: Study, finished: Sequence[Place], out: Path, device: str, watch: Callable[[int], Watch]
+    study: Study,
+    finished: Sequence[Place],
+    out: Path,
+    device: str,
+    watch: Callable[[int], Watch],
+    fill: Fill = fill_here,
 ) -> dict[int, Results]:
     """Evaluate what is trained, and return the results by seed; OUT/seed-N gets those of a seed.
 
@@ -33,6 +42,7 @@ def evaluate_study(
         out: Folder of the study.
         device: As the host names it.
         watch: Called with how many pictures models have to see; returns what is told of progress.
+        fill: Fills the cells of all models.
     """
     twins = {place.run.seed: place for place in finished if place.run.quant.bits == FLOAT_BITS}
     groups = {
@@ -42,11 +52,13 @@ def evaluate_study(
     if not groups:
         return {}
     everything = [subject for group in groups.values() for subject in group]
+    data = resolve_data(study.data)
+    material = load_material(data, study.evaluation.limit)
 
     def settings(folder: Path) -> Settings:
         plan = study.evaluation
         return Settings(
-            data=resolve_data(study.data),
+            data=data,
             out=folder,
             cells=out / "cells",
             imgsz=plan.imgsz or training_size(everything) or DEFAULT_SIZE,
@@ -59,11 +71,11 @@ def evaluate_study(
             resamples=plan.resamples,
         )
 
-    if len(groups) > 1:
-        evaluate(everything, everything[0].model.name, settings(out / "all"), watch)
+    ready = prepare(everything, settings(out), material)
+    fill(ready, watch(ready.views()))
     found = {}
     for seed, group in groups.items():
         folder = out / f"seed-{seed}"
-        found[seed] = evaluate(group, group[0].model.name, settings(folder), watch)
+        found[seed] = evaluate(group, group[0].model.name, settings(folder), watch, material)
         save(found[seed], folder)
     return found

@@ -1,0 +1,168 @@
+"""A study on a Ray cluster: what tasks take of machines, what comes back, and machines that are lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from yolo_qreg.cli import main
+from yolo_qreg.data.shapes import ensure_shapes
+from yolo_qreg.errors import InputError
+from yolo_qreg.evaluation.evaluate import fill, prepare
+from yolo_qreg.evaluation.models import subjects
+from yolo_qreg.evaluation.tasks import Settings
+from yolo_qreg.shipped import shipped
+from yolo_qreg.study import node
+from yolo_qreg.study.cluster import Share, share_of, store
+from yolo_qreg.study.plan import Study
+
+MINUTES = 60
+ONE_CORE = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
+
+
+@pytest.mark.parametrize(
+    ("machines", "jobs", "gpus", "share"),
+    [
+        ([{"CPU": 8}], 2, False, Share(4)),
+        ([{"CPU": 8}, {"CPU": 4}], 1, False, Share(4)),
+        ([{"CPU": 2}], 4, False, Share(1)),
+        ([{"CPU": 16, "GPU": 1}], 4, True, Share(4, 0.25)),
+        ([{"CPU": 16, "GPU": 4}, {"CPU": 2}], 2, True, Share(2, 0.5)),
+        ([{"CPU": 64}, {"CPU": 0, "GPU": 1}, {"CPU": 6, "GPU": 1}], 1, True, Share(6, 1.0)),
+    ],
+)
+def test_what_a_task_takes(machines: list[dict[str, float]], jobs: int, gpus: bool, share: Share) -> None:
+    """The smallest machine decides, so that as many run on each as were asked for; others are left out."""
+    assert share_of(machines, jobs, gpus) == share
+
+
+@pytest.mark.parametrize(("gpus", "kind"), [(False, "CPU"), (True, "GPU")])
+def test_a_cluster_without_a_machine_for_it(gpus: bool, kind: str) -> None:
+    """It is said which kind is missing."""
+    with pytest.raises(InputError, match=f"no machine with a {kind}"):
+        share_of([{"CPU": 0.0}], 1, gpus)
+
+
+def test_files_go_there_and_back(tmp_path: Path) -> None:
+    """All of a run folder but the log, which both sides write, and what is being written; the checkpoint comes last."""
+    run = tmp_path / "run"
+    (run / "weights").mkdir(parents=True)
+    (run / ".saving-1").mkdir()
+    for name in ("args.yaml", "training.log", "weights/last.pt", "weights/best.pt", ".saving-1/last.pt", ".x.part"):
+        (run / name).write_text(name)
+    files = node.read_files(run)
+    assert files == {name: name.encode() for name in ("args.yaml", "weights/last.pt", "weights/best.pt")}
+    store({"weights/last.pt": b"2", "weights/best.pt": b"1", "z.csv": b"0"}, tmp_path / "out")
+    written = sorted((tmp_path / "out").rglob("*.*"), key=lambda path: path.stat().st_mtime_ns)
+    assert written[-1].name == "last.pt"
+    assert (tmp_path / "out/weights/best.pt").read_bytes() == b"1"
+
+
+def test_cells_are_filled_on_a_node_as_here(tmp_path: Path) -> None:
+    """From weights and settings to the very files; a node with other pictures says so."""
+    data = ensure_shapes(tmp_path / "data", train=2, val=4)
+    weights = shipped("shapes-fp32")
+    settings = Settings(
+        data=data, out=tmp_path / "out", imgsz=64, corruptions=("fog",), severities=(3,), device="cpu", resamples=5
+    )
+    ready = prepare(subjects([weights]), settings)
+    _, task = ready.tasks
+    job = node.Cells(
+        subjects=tuple(ready.subjects),
+        settings=settings,
+        data=str(data),
+        corruption="fog",
+        severity=3,
+        names={name: cell.name for name, cell in task.cells.items()},
+    )
+    store(node.fill(job, weights.read_bytes()), tmp_path / "far")
+    fill(replace(ready, tasks=[task]), lambda *_: None)
+    (cell,) = task.cells.values()
+    ours = {path.name: path.read_bytes() for path in (tmp_path / "far" / cell.folder.name).iterdir()}
+    assert ours == {path.name: path.read_bytes() for path in cell.folder.iterdir()}
+    assert len(ours) == 3
+    other = ensure_shapes(tmp_path / "other", train=2, val=3)
+    with pytest.raises(InputError, match="would not get the same numbers: its pictures of"):
+        node.fill(replace(job, data=str(other)), weights.read_bytes())
+
+
+def test_another_release_is_refused() -> None:
+    """Before anything is done."""
+    job = node.Training(Study(), Study().runs()[0], None, release="0.0.0")
+    with pytest.raises(InputError, match=r"the study 0\.0\.0; install the same everywhere"):
+        next(node.train(job, {}))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--ray", "local", "--device", "0"], "Ray chooses the GPU"),
+        (["--ray", "ray://somewhere:10001"], "run the study on a machine of the cluster"),
+    ],
+)
+def test_wrong_places(options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are named before Ray is started."""
+    assert main(["study", "demo", "--out", str(tmp_path / "study"), *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def wait_for(what: Callable[[], bool], study: subprocess.Popen[bytes], said: Path) -> None:
+    """Wait until something has happened, as long as the study runs."""
+    end = time.monotonic() + 5 * MINUTES
+    while not what():
+        assert study.poll() is None, said.read_text()
+        assert time.monotonic() < end, said.read_text()
+        time.sleep(0.2)
+
+
+def test_two_machines_of_which_some_are_lost(tmp_path: Path) -> None:
+    """A machine is killed during its training and another one during the evaluation: the same numbers come out."""
+    cluster_utils: Any = pytest.importorskip("ray.cluster_utils")
+    data = ensure_shapes(tmp_path / "data", train=8, val=6)
+    plan = tmp_path / "plan.yaml"
+    corruptions = ["fog", "contrast", "snow", "frost"]
+    plan.write_text(f"evaluation: {{corruptions: {corruptions}, severities: 3, resamples: 20, batch: 2}}\n")
+    words = ["study", str(plan), "--data", str(data), "--methods", "dorefa", "--bits", "8", "--device", "cpu"]
+    words += ["imgsz=64", "epochs=8", "batch=4", "nbs=4", "workers=0", "plots=False", "val=False"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+
+    def begin(name: str, *more: str) -> subprocess.Popen[bytes]:
+        line = [sys.executable, "-m", "yolo_qreg", *words, "--out", str(tmp_path / name), *more]
+        with (tmp_path / f"{name}.log").open("wb") as said:
+            return subprocess.Popen(line, stdout=said, stderr=said, env=environment)
+
+    def rows(run: str) -> int:
+        path = tmp_path / "far" / "runs" / run / "results.csv"
+        return len(path.read_text().splitlines()) - 1 if path.is_file() else 0
+
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=ONE_CORE)
+    try:
+        second = cluster.add_node(**ONE_CORE)
+        study, said = begin("far", "--ray", cluster.address), tmp_path / "far.log"
+        wait_for(lambda: min(rows("fp32-seed0"), rows("dorefa-8bit-seed0")) >= 1, study, said)
+        cluster.remove_node(second, allow_graceful=False)
+        third = cluster.add_node(**ONE_CORE)
+        wait_for(lambda: any((tmp_path / "far" / "cells").glob("*/*.json")), study, said)
+        cluster.remove_node(third, allow_graceful=False)
+        assert study.wait(5 * MINUTES) == 0, said.read_text()
+    finally:
+        cluster.shutdown()
+    near = begin("near")
+    assert near.wait(5 * MINUTES) == 0, (tmp_path / "near.log").read_text()
+    for name in ("scores.csv", "class_scores.csv", "deltas.csv"):
+        ours, theirs = (tmp_path / place / "seed-0" / name for place in ("far", "near"))
+        assert ours.read_bytes() == theirs.read_bytes()
+    logs = {path.parent: path.read_text() for path in (tmp_path / "far" / "runs").glob("*/training.log")}
+    (lost,) = (run for run, log in logs.items() if "lost with its machine" in log)
+    settings = yaml.safe_load((lost / "args.yaml").read_text())
+    assert settings["resume"]  # continued, not begun anew
+    assert rows("fp32-seed0") == rows("dorefa-8bit-seed0") == 8

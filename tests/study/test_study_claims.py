@@ -1,0 +1,152 @@
+"""What a study's numbers say to the paper's claims."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from report_samples import VOC
+from study_samples import sample_results, sample_study, write_sample
+
+from corruptions import CORRUPTIONS
+from yolo_qreg.evaluation.results import ALL, CLEAN, Delta
+from yolo_qreg.report import paper
+from yolo_qreg.study.claims import CLAIMS, Claim, Judged, Part, judge, paper_gain
+from yolo_qreg.study.findings import gather
+from yolo_qreg.study.spread import Estimate, over_seeds
+from yolo_qreg.study.wording import claim_numbers, claim_paper
+
+BETTER = Estimate(values=((0, 1.0), (1, 1.0)), below=0.5, above=0.5)
+WORSE = Estimate(values=((0, -1.0), (1, -1.0)), below=0.5, above=0.5)
+OPEN = Estimate(values=((0, 0.2), (1, 0.2)), below=0.5, above=0.5)
+UNTESTED = None
+
+
+def verdict(*found: Estimate | None, sign: int = 1, most: bool = False) -> str:
+    """Return the verdict on a claim about these numbers."""
+    parts = tuple(Part(estimate=estimate, sign=sign) for estimate in found)
+    claim = Claim(key="k", group="8 bits", text="t", source="s", parts=lambda _: parts, most=most)
+    return Judged(claim=claim, parts=parts).verdict
+
+
+@pytest.mark.parametrize(
+    ("found", "sign", "expected"),
+    [
+        ((BETTER,), 1, "supported"),
+        ((WORSE,), 1, "not supported"),
+        ((WORSE,), -1, "supported"),
+        ((BETTER,), -1, "not supported"),
+        ((OPEN,), 1, "undecided"),
+        ((UNTESTED,), 1, "not tested"),
+        ((BETTER, BETTER), 1, "supported"),
+        ((BETTER, OPEN), 1, "undecided"),
+        ((BETTER, UNTESTED), 1, "undecided"),
+        ((BETTER, WORSE), 1, "not supported"),
+        ((UNTESTED, WORSE), 1, "not supported"),
+    ],
+)
+def test_verdicts_follow_intervals(found: tuple[Estimate | None, ...], sign: int, expected: str) -> None:
+    """Every number has to decide for a claim; one that decides against it is enough."""
+    assert verdict(*found, sign=sign) == expected
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "expected"),
+    [(10, 9, "supported"), (9, 9, "undecided"), (9, 10, "not supported"), (0, 9, "undecided"), (10, 0, "supported")],
+)
+def test_most_is_more_than_half_of_all(better: int, worse: int, expected: str) -> None:
+    """Of the 19, those that are undecided among them."""
+    found = [BETTER] * better + [WORSE] * worse
+    assert verdict(*found, *[OPEN] * (19 - len(found)), most=True) == expected
+
+
+def test_losses_of_one_seed_decide_nothing() -> None:
+    """They have no interval."""
+    assert verdict(over_seeds({0: -0.5}), sign=-1) == "undecided"
+    assert verdict(over_seeds({0: -0.5, 1: -0.51, 2: -0.49}), sign=-1) == "supported"
+
+
+def test_the_paper_supports_its_own_claims() -> None:
+    """Table 1's gains, and those of Fig. 6 as far as our copy has them; what it says of losses has no numbers."""
+    assert paper_gain("dorefa", 8) == pytest.approx(1.56)
+    assert paper_gain("dorefa", 4) == pytest.approx(-3.88)
+    assert paper_gain("dorefa", 2) == pytest.approx(-14.12)
+    assert paper_gain("dorefa", 8, CLEAN) == 3.3
+    cells = [f.value for f in paper.facts() if (f.method, f.bits, f.quantity) == ("lsq", 8, "delta")]
+    assert paper_gain("lsq", 8) == pytest.approx(sum(value or 0 for value in cells[1:]) / 19, abs=0.005)
+    assert paper_gain("lsq", 5) is None
+
+
+def test_claims_are_told_apart() -> None:
+    """Each has a key of its own, and says where the paper makes it."""
+    assert len({claim.key for claim in CLAIMS}) == len(CLAIMS)
+    assert len({claim.text for claim in CLAIMS}) == len(CLAIMS)
+    assert all(claim.source for claim in CLAIMS)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Judged]:
+    """The claims against the full sample."""
+    out = tmp_path_factory.mktemp("claims")
+    return {entry.claim.key: entry for entry in judge(gather(sample_study(), out, write_sample(out, sample_study())))}
+
+
+def test_a_study_is_held_against_all_claims(judged: Mapping[str, Judged]) -> None:
+    """By numbers that follow from its evaluations."""
+    study = sample_study()
+    by_seed = {seed: sample_results(study, seed) for seed in study.seeds}
+    entry = judged["dorefa-8bit-all"]
+    (part,) = entry.parts
+    assert part.estimate is not None and part.paper == pytest.approx(1.56)
+    expected = [results.delta(f"dorefa-8bit-seed{seed}", ALL).points for seed, results in by_seed.items()]
+    assert [value for _, value in part.estimate.values] == expected
+    assert entry.verdict == "supported" and judged["dorefa-2bit-all"].verdict == "supported"
+    order = judged["dorefa-order"]
+    assert [p.label for p in order.parts] == ["8 against 4 bits", "4 against 2 bits"]
+    assert [p.paper for p in order.parts] == pytest.approx([30.34 - 24.90, 24.90 - 14.66])
+    assert order.verdict == "supported"
+    assert len(judged["lsq-8bit-most"].parts) == len(CORRUPTIONS)
+    assert claim_paper(judged["dorefa-8bit-most"]) == "15 of 19 better"
+
+
+def test_losses_are_held_against_the_twin_of_the_seed(judged: Mapping[str, Judged]) -> None:
+    """FP32 overfits in the sample; less is better."""
+    for key in ("dorefa-8bit-validation", "dorefa-8bit-gap", "dorefa-8bit-rise", "dorefa-4bit-rise"):
+        (part,) = judged[key].parts
+        assert part.estimate is not None and part.estimate.mean < 0 and part.estimate.seeds == 3
+        assert judged[key].verdict == "supported" and claim_paper(judged[key]) == ""
+
+
+def test_what_was_not_run_is_not_tested(tmp_path: Path) -> None:
+    """No claim about LSQ or two bits in a study without them; an order needs all widths to be supported."""
+    study = sample_study(seeds=(0,))
+    small = type(study)(data=study.data, methods=("dorefa",), bits=(8, 4), evaluation=study.evaluation)
+    found = {e.claim.key: e for e in judge(gather(small, tmp_path, {0: sample_results(small, 0)}))}
+    assert all(entry.verdict == "not tested" for key, entry in found.items() if key.startswith("lsq"))
+    assert found["dorefa-2bit-all"].verdict == "not tested" and claim_numbers(found["dorefa-2bit-all"]) == ""
+    assert found["dorefa-order"].verdict == "undecided"
+    assert "4 against 2 bits: not tested" in claim_numbers(found["dorefa-order"])
+    assert claim_numbers(found["dorefa-8bit-all"]).endswith("points, for these trainings (one seed)")
+    assert found["dorefa-8bit-gap"].verdict == "not tested"  # no run folder
+
+
+def test_the_paper_stands_beside_the_same_data_only(tmp_path: Path) -> None:
+    """Other classes are judged without the paper's numbers, and fewer corruptions without their means."""
+    study = sample_study(seeds=(0,))
+    other = judge(gather(study, tmp_path, {0: sample_results(study, 0, classes=("circle", "square"))}))
+    assert {claim_paper(entry) for entry in other} == {""}
+    assert any(entry.verdict == "supported" for entry in other)
+    plan = type(study.evaluation)(corruptions=("fog",), severities=(3,))
+    few = type(study)(data=study.data, evaluation=plan)
+    found = {e.claim.key: e for e in judge(gather(few, tmp_path, {0: sample_results(few, 0, classes=VOC)}))}
+    assert claim_paper(found["dorefa-8bit-all"]) == "" and claim_paper(found["dorefa-8bit-clean"]) == "+3.3"
+    assert claim_numbers(found["dorefa-8bit-most"]).startswith("of 1, ")
+
+
+def test_decided_means_that_the_interval_excludes_zero() -> None:
+    """On either side, and not where an end touches it."""
+    touching = Estimate(values=((0, 0.5),), below=0.5, above=0.5)
+    assert not touching.decided and verdict(touching) == "undecided"
+    delta = Delta(model="m", corruption="fog", severity=0, points=0.5, low=0.0, high=1.0)
+    assert touching.delta("m", "fog", 0) == delta and not delta.decided

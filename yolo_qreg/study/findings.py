@@ -1,0 +1,169 @@
+"""Everything that a study found, gathered from its folder: what its report is made of."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from yolo_qreg.errors import InputError
+from yolo_qreg.evaluation import results as data_files
+from yolo_qreg.evaluation.results import ALL, Results
+from yolo_qreg.evaluation.summary import summarize
+from yolo_qreg.quant.registry import FLOAT_BITS
+from yolo_qreg.report.comparison import CORRUPTIONS_OF_TABLE1, is_voc
+from yolo_qreg.study.losses import Gap, History, read_histories
+from yolo_qreg.study.plan import Run, Study
+from yolo_qreg.study.pool import Pool, Unit, pool, units_of
+from yolo_qreg.study.runs import MARK, Place, Progress, places
+from yolo_qreg.study.spread import Estimate, over_seeds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """One training of a study.
+
+    Attributes:
+        run: Which.
+        progress: Its state by the files of its folder.
+        evaluated: Whether the evaluation of its seed holds it.
+        command: How it was begun, with its folder as seen from the study's; empty where nobody noted it.
+        history: Its epochs; None where nothing is known of them.
+    """
+
+    run: Run
+    progress: Progress
+    evaluated: bool
+    command: str = ""
+    history: History | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it was trained to its end: one that was evaluated was, even if its folder was not kept."""
+        return self.evaluated or self.progress.state == "finished"
+
+    @property
+    def gap(self) -> Gap | None:
+        """Its losses at its end; None where it has not come to it."""
+        return self.history.gap() if self.history and self.done else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """A study's outcome so far.
+
+    Attributes:
+        study: The study.
+        trainings: All, in the order of its runs.
+        pool: The evaluations; None before there is one.
+        unusable: Why evaluations that lie in the folder are left out.
+    """
+
+    study: Study
+    trainings: tuple[Training, ...]
+    pool: Pool | None = None
+    unusable: tuple[str, ...] = ()
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """All of the study, FP32 first, with results or without."""
+        return units_of(self.study)
+
+    @property
+    def quantized(self) -> tuple[Unit, ...]:
+        """The units that are held against FP32."""
+        return tuple(unit for unit in self.units if unit.bits != FLOAT_BITS)
+
+    @property
+    def voc(self) -> bool:
+        """Whether the paper's numbers are about the same classes."""
+        return self.pool is not None and is_voc(self.pool.results)
+
+    def comparable(self, corruption: str = ALL) -> bool:
+        """Tell whether the paper's numbers are of the same classes, and of the same corruptions where over all."""
+        whole = self.pool is not None and len(self.pool.results.corruptions) == CORRUPTIONS_OF_TABLE1
+        return self.voc and (whole or corruption != ALL)
+
+    def histories(self, unit: str) -> tuple[History, ...]:
+        """Return the epochs of a unit's trainings that came to their end."""
+        return tuple(t.history for t in self.trainings if t.run.quant.label == unit and t.done and t.history)
+
+    def gaps(self, unit: str) -> dict[int, Gap]:
+        """Return a unit's losses at the end, by seed."""
+        found = ((t.run.seed, t.gap) for t in self.trainings if t.run.quant.label == unit)
+        return {seed: gap for seed, gap in found if gap}
+
+    def loss_change(self, unit: str, measure: Callable[[Gap], float]) -> Estimate | None:
+        """Return by how much a measure of losses differs from the twin's of the same seed; None without such a pair."""
+        ours, twins = self.gaps(unit), self.gaps(self.units[0].label)
+        changes = {seed: measure(gap) - measure(twins[seed]) for seed, gap in ours.items() if seed in twins}
+        return over_seeds(changes) if changes else None
+
+
+def gather(study: Study, out: Path, by_seed: Mapping[int, Results] | None = None) -> Findings:
+    """Return what a study found.
+
+    Args:
+        study: The study.
+        out: Its folder.
+        by_seed: Its evaluations; by default those in OUT/seed-N.
+    """
+    found, unusable = _evaluations(study, out) if by_seed is None else (dict(by_seed), [])
+    fits = {seed: results for seed, results in sorted(found.items()) if _is_of(study, results)}
+    unusable += [
+        f"seed {seed} was evaluated under other corruptions or severities than the study's"
+        for seed in found.keys() - fits
+    ]
+    where = places(study, out)
+    histories = read_histories(where, out)
+    evaluated = {model.name for results in fits.values() for model in results.models}
+    return Findings(
+        study=study,
+        trainings=tuple(
+            Training(
+                run=place.run,
+                progress=place.progress(),
+                evaluated=place.run.name in evaluated,
+                command=_command(place),
+                history=histories.get(place.run.name),
+            )
+            for place in where
+        ),
+        pool=pool(study, fits),
+        unusable=tuple(sorted(unusable)),
+    )
+
+
+def _evaluations(study: Study, out: Path) -> tuple[dict[int, Results], list[str]]:
+    found, unusable = {}, []
+    for seed in study.seeds:
+        folder = out / f"seed-{seed}"
+        if not (folder / data_files.RUN).is_file():
+            continue
+        try:
+            results = data_files.load(folder)
+            summarize(results)
+        except (InputError, KeyError):  # unreadable, or scores are missing
+            unusable.append(f"the evaluation of seed {seed} is damaged; delete {folder.name} and run the study again")
+        else:
+            found[seed] = results
+    return found, unusable
+
+
+def _is_of(study: Study, results: Results) -> bool:
+    plan = study.evaluation
+    return set(results.corruptions) == set(plan.corruptions) and set(results.severities) == set(plan.severities)
+
+
+def _command(place: Place) -> str:
+    """Return the command of a training with its folder as seen from the study's, wherever that lay then."""
+    try:
+        noted = json.loads((place.folder / MARK).read_text(encoding="utf-8")).get("command", "")
+        words = shlex.split(noted)
+    except (OSError, ValueError, AttributeError):
+        return ""
+    folder = re.compile(rf"(^|=)/(?:.*/)?(runs(?:/{re.escape(place.run.name)})?)$")
+    return shlex.join(folder.sub(r"\1\2", word) for word in words)

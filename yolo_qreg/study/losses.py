@@ -1,0 +1,157 @@
+"""The losses of a study's trainings, kept in one file so that figures outlive the run folders."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from yolo_qreg.files import write_atomic
+from yolo_qreg.report.charts import Line
+from yolo_qreg.report.curves import COLUMNS, LOSSES, PARTS, RESULTS_CSV, Series, columns_of, read_columns
+from yolo_qreg.study.runs import Place, seconds_of
+
+FILE = "losses.csv"
+TIME, MAP = "time", "metrics/mAP50-95(B)"
+"""Columns of the host: seconds since the start, and mAP@[.50:.95] of the validation after an epoch."""
+NAMES = (TIME, *COLUMNS, MAP)
+SUM = "sum"
+"""The sum of a training's losses, as the host minimizes it: they are weighted already."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a training's results.csv says of its epochs: columns by the host's names."""
+
+    columns: Mapping[str, Series]
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Those that the training and its validation both have."""
+        return tuple(loss for loss in LOSSES if all(f"{part}/{loss}_loss" in self.columns for part in PARTS))
+
+    @property
+    def epochs(self) -> int:
+        """The last one."""
+        return int(max((epoch for series in self.columns.values() for epoch, _ in series), default=0))
+
+    @property
+    def seconds(self) -> float:
+        """How long they took by the host's clock."""
+        return seconds_of([value for _, value in self.columns.get(TIME, ())])
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch with the highest mAP in validation, the first of equals; None where no mAP is known."""
+        series = self.columns.get(MAP)
+        return int(max(series, key=lambda entry: entry[1])[0]) if series else None
+
+    def series(self, part: str, loss: str) -> Series:
+        """Return a loss over epochs, or the sum of all where each is known; empty where there is none."""
+        if loss != SUM:
+            return self.columns.get(f"{part}/{loss}_loss", ())
+        found = [dict(self.columns[f"{part}/{name}_loss"]) for name in self.losses]
+        shared = sorted(set.intersection(*map(set, found))) if found else []
+        return tuple((epoch, math.fsum(values[epoch] for values in found)) for epoch in shared)
+
+    def gap(self) -> Gap | None:
+        """Return losses at the last epoch at which all are known; None where there is no such epoch."""
+        known = {(part, loss): dict(self.series(part, loss)) for part in PARTS for loss in self.losses}
+        shared = set.intersection(*map(set, known.values())) if known else set()
+        if not shared:
+            return None
+        last = max(shared)
+        sums = [value for epoch, value in self.series("val", SUM) if epoch <= last]
+        return Gap(
+            epoch=int(last),
+            training={loss: known["train", loss][last] for loss in self.losses},
+            validation={loss: known["val", loss][last] for loss in self.losses},
+            lowest=min(sums),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """A training's losses at its end.
+
+    Attributes:
+        epoch: Which one that is.
+        training: By loss.
+        validation: By loss.
+        lowest: The lowest sum of validation losses of all epochs until then.
+    """
+
+    epoch: int
+    training: Mapping[str, float]
+    validation: Mapping[str, float]
+    lowest: float
+
+    def of(self, loss: str = SUM) -> float:
+        """Return validation minus training, for one loss or for their sum."""
+        if loss == SUM:
+            return self.validation_sum - self.training_sum
+        return self.validation[loss] - self.training[loss]
+
+    @property
+    def training_sum(self) -> float:
+        """The sum of training losses."""
+        return math.fsum(self.training.values())
+
+    @property
+    def validation_sum(self) -> float:
+        """The sum of validation losses."""
+        return math.fsum(self.validation.values())
+
+    @property
+    def rise(self) -> float:
+        """How far the sum of validation losses ends above its lowest value."""
+        return self.validation_sum - self.lowest
+
+
+def read_histories(places: Iterable[Place], out: Path) -> dict[str, History]:
+    """Return what is known of each training by its name: from its folder, or from OUT/losses.csv where that is gone."""
+    kept = _read_kept(out / FILE)
+    found = {}
+    for place in places:
+        path = place.folder / RESULTS_CSV
+        columns = read_columns(path, NAMES) if path.is_file() else {}
+        if columns := columns or kept.get(place.run.name, {}):
+            found[place.run.name] = History(columns)
+    return found
+
+
+def _read_kept(path: Path) -> dict[str, dict[str, Series]]:
+    if not path.is_file():
+        return {}
+    groups: dict[str, list[dict[str, str]]] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            groups.setdefault(row.get("run", ""), []).append(row)
+    return {name: columns_of(rows, NAMES) for name, rows in groups.items()}
+
+
+def write_histories(histories: Mapping[str, History], out: Path) -> None:
+    """Write OUT/losses.csv: a row for each training and epoch; what is not known is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("run", "epoch", *NAMES))
+    for name, history in histories.items():
+        known = {column: dict(series) for column, series in history.columns.items()}
+        for epoch in sorted({epoch for values in known.values() for epoch in values}):
+            values = (known.get(column, {}).get(epoch) for column in NAMES)
+            writer.writerow((name, f"{epoch:g}", *("" if v is None else repr(v) for v in values)))
+    write_atomic(out / FILE, lambda file: file.write(text.getvalue().encode()))
+
+
+def mean_line(name: str, slot: int, runs: Iterable[History], part: str, loss: str) -> Line | None:
+    """Return the mean of trainings over the epochs that all have, and from lowest to highest; None without epochs."""
+    found = [dict(series) for series in (run.series(part, loss) for run in runs) if series]
+    shared = sorted(set.intersection(*map(set, found))) if found else []
+    if not shared:
+        return None
+    values = [[series[epoch] for series in found] for epoch in shared]
+    band = tuple((min(column), max(column)) for column in values) if len(found) > 1 else ()
+    return Line(name, slot, tuple(shared), tuple(math.fsum(column) / len(column) for column in values), band=band)

@@ -1,0 +1,222 @@
+"""What the nodes of a cluster do: they get everything as values and return everything as values.
+
+Nodes need not share a file system with the study; they need this package and, unless it is made on first use, the data
+set at the same place.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from yolo_qreg import __version__
+from yolo_qreg.errors import InputError
+from yolo_qreg.evaluation import evaluate as evaluation
+from yolo_qreg.evaluation.models import Subject
+from yolo_qreg.evaluation.tasks import Settings
+from yolo_qreg.host.datasets import resolve_data
+from yolo_qreg.study.plan import Run, Study
+from yolo_qreg.study.runs import LOG, Place, command
+from yolo_qreg.study.training import start
+
+Files = dict[str, bytes]
+"""Contents of a folder's files by path."""
+
+POLL = 0.5
+"""Seconds between looks at a training."""
+LAST = "weights/last.pt"
+PARENT_DIES = 1
+"""PR_SET_PDEATHSIG of Linux."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A training to do, or to continue.
+
+    Attributes:
+        study: Its schedule; the model is taken from `model` where that is not None.
+        run: Which one.
+        model: Weights to start from.
+        release: Of this package, where the study is.
+    """
+
+    study: Study
+    run: Run
+    model: bytes | None
+    release: str = __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """One kind of pictures to show to models.
+
+    Attributes:
+        subjects: The models.
+        settings: Of the evaluation; its folders are of no use on a node.
+        data: The data set as the study names it.
+        corruption: `clean` or one of the 19.
+        severity: 1 to 5, 0 for clean.
+        names: Of the cells to fill, by model.
+        release: Of this package, where the study is.
+    """
+
+    subjects: tuple[Subject, ...]
+    settings: Settings
+    data: str
+    corruption: str
+    severity: int
+    names: dict[str, str]
+    release: str = __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What an epoch changed.
+
+    Attributes:
+        files: Those of the run folder that are new or other.
+        log: What was said since the last one.
+        status: Of the process, where it has ended.
+    """
+
+    files: Files
+    log: bytes
+    status: int | None = None
+
+
+def train(job: Training, files: Files) -> Iterator[Delivery]:
+    """Do a training, and yield its files as epochs end; the last one has the status.
+
+    Args:
+        job: What to train.
+        files: Of its run folder so far.
+
+    Raises:
+        InputError: The node has another release.
+    """
+    _check_release(job.release)
+    with TemporaryDirectory(prefix="yolo-qreg-") as folder:
+        study = job.study
+        if job.model is not None:
+            own = Path(folder) / Path(study.model).name
+            own.write_bytes(job.model)
+            study = replace(study, model=str(own))
+        place = Place(job.run, Path(folder) / "runs")
+        write_files(place.folder, files)
+        yield from _watch(study, place)
+
+
+def _watch(study: Study, place: Place) -> Iterator[Delivery]:
+    path = place.folder / LOG
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as log, path.open("rb") as said:
+        process = start(command(study, place), log, dict(os.environ), first=_end_with_parent())
+        try:
+            known = _states(place.folder)
+            while process.poll() is None:
+                time.sleep(POLL)
+                now = _states(place.folder)
+                if _epoch_ended(known, now):
+                    yield Delivery(_changed(place.folder, known, now), said.read())
+                    known = now
+            yield Delivery(_changed(place.folder, known, _states(place.folder)), said.read(), process.returncode)
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+State = Mapping[str, tuple[int, int]]
+"""Time of change in nanoseconds and size, by path."""
+
+
+def _states(folder: Path) -> State:
+    found = {}
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # a temporary file
+            name = path.relative_to(folder)
+            if path.is_file() and path.name != LOG and not any(part.startswith(".") for part in name.parts):
+                facts = path.stat()
+                found[name.as_posix()] = (facts.st_mtime_ns, facts.st_size)
+    return found
+
+
+def _epoch_ended(known: State, now: State) -> bool:
+    """Whether there is another last.pt: the last file that an epoch writes, so that the others are there as well."""
+    return now.get(LAST) != known.get(LAST)
+
+
+def _changed(folder: Path, known: State, now: State) -> Files:
+    return {name: (folder / name).read_bytes() for name, state in now.items() if known.get(name) != state}
+
+
+def fill(job: Cells, *weights: bytes) -> Files:
+    """Return the files of cells, by their path in a store.
+
+    Args:
+        job: Which cells.
+        weights: Of the models, in their order.
+
+    Raises:
+        InputError: The node has other pictures or other releases than the study, or cannot use them.
+    """
+    _check_release(job.release)
+    with TemporaryDirectory(prefix="yolo-qreg-") as name:
+        folder = Path(name)
+        store = folder / "cells"
+        chosen = []
+        for number, (subject, content) in enumerate(zip(job.subjects, weights, strict=True)):
+            path = folder / f"{number}{subject.path.suffix}"
+            path.write_bytes(content)
+            chosen.append(replace(subject, path=path))
+        data = resolve_data(job.data)
+        settings = replace(job.settings, data=data, out=folder, cells=store, cache=None)
+        ready = evaluation.prepare(chosen, settings, _material(data, settings.limit))
+        task = next(
+            t for t in ready.tasks if (t.damage.corruption, t.damage.severity) == (job.corruption, job.severity)
+        )
+        if {model: cell.name for model, cell in task.cells.items()} != job.names:
+            raise InputError(
+                f"node {platform.node()} would not get the same numbers: its pictures of {job.data}, its device or its "
+                "releases of torch, ultralytics, numpy, opencv-python or pillow differ from those here; make them equal"
+            )
+        evaluation.fill(replace(ready, tasks=[task]), lambda *_: None)
+        return read_files(store)
+
+
+_material = cache(evaluation.load_material)
+"""A node reads a data set once for all of its tasks."""
+
+
+def _check_release(release: str) -> None:
+    if release != __version__:
+        raise InputError(f"a node has yolo-qreg {__version__}, the study {release}; install the same everywhere")
+
+
+def read_files(folder: Path) -> Files:
+    """Return the files of a run folder, without its log."""
+    return _changed(folder, {}, _states(folder))
+
+
+def write_files(folder: Path, files: Files) -> None:
+    """Write what `read_files` returned."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """Return what makes a new process end when its parent is killed; None where the system has no such thing."""
+    if sys.platform != "linux":
+        return None
+    set_option = ctypes.CDLL(None).prctl
+    return lambda: set_option(PARENT_DIES, signal.SIGKILL)

@@ -1,0 +1,216 @@
+"""Doing the trainings of a study, several at a time; one that fails does not stop the others."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+from yolo_qreg.errors import InputError
+from yolo_qreg.files import write_atomic
+from yolo_qreg.study.plan import Study
+from yolo_qreg.study.runs import LOG, MARK, Place, Progress, command
+
+if TYPE_CHECKING:
+    from yolo_qreg.study.evaluation import Fill
+
+INTERRUPTED = 130
+"""Status of a training that was stopped and can be continued."""
+
+Told = Callable[[Place, Progress], None]
+"""Called when a training ends."""
+
+
+class Site(Protocol):
+    """Where the work of a study is done."""
+
+    @property
+    def device(self) -> str:
+        """Of trainings and models, as the host names it; "" lets it choose."""
+        ...
+
+    @property
+    def at_once(self) -> int:
+        """How many trainings it takes at a time."""
+        ...
+
+    def train(self, study: Study, place: Place, log: BinaryIO) -> int:
+        """Do or continue a training until it ends; return its exit status, `INTERRUPTED` if it is to be continued.
+
+        Raises:
+            InputError: It cannot be done, for this reason.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Interrupt all trainings; called from another thread."""
+        ...
+
+    def fill(self, data: str) -> Fill:
+        """Return what fills the missing cells of an evaluation of a data set."""
+        ...
+
+
+@dataclass(slots=True)
+class Trainer:
+    """Does trainings.
+
+    Attributes:
+        study: What to train.
+        site: Where.
+    """
+
+    study: Study
+    site: Site
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, todo: Iterable[Place], told: Told) -> None:
+        """Do all; one that fails does not stop the others.
+
+        Args:
+            todo: What is not finished.
+            told: Called as each ends.
+        """
+        with ThreadPoolExecutor(self.site.at_once) as threads:
+            left: dict[Future[Progress], Place] = {threads.submit(self._train, place): place for place in todo}
+            try:
+                while left:
+                    done, _ = wait(left, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        told(left.pop(future), future.result())
+            except BaseException:
+                self._stop.set()
+                threads.shutdown(wait=False, cancel_futures=True)
+                self.site.stop()
+                raise
+
+    def _train(self, place: Place) -> Progress:
+        try:
+            return self._train_unless_done(place)
+        except OSError as error:
+            return Progress("failed", reason=f"{error.strerror} ({error.filename})")
+        except InputError as error:  # a damaged checkpoint
+            return Progress("failed", reason=str(error))
+
+    def _train_unless_done(self, place: Place) -> Progress:
+        place.folder.mkdir(parents=True, exist_ok=True)
+        with (place.folder / LOG).open("ab") as log:
+            while not _lock(log.fileno()):  # a study that was killed leaves its trainings, which hold the lock
+                if self._stop.wait(1):
+                    return place.progress()
+            if (found := place.progress()).state == "finished":
+                return found
+            return self._train_alone(place, log)
+
+    def _train_alone(self, place: Place, log: BinaryIO) -> Progress:
+        if _ended(place):  # while nobody was there to note it
+            return _note(place, {"status": 0, "reason": ""})
+        words = ["yolo-qreg", *command(self.study, place)]
+        (place.folder / MARK).unlink(missing_ok=True)
+        start = time.time()
+        try:
+            status = INTERRUPTED if self._stop.is_set() else self.site.train(self.study, place, log)
+            reason = "" if status == 0 else _last_line(place)
+        except InputError as error:
+            status, reason = 2, str(error)
+        if status == INTERRUPTED:
+            return place.progress()
+        seconds = round(time.time() - start, 1)
+        return _note(place, {"status": status, "seconds": seconds, "command": shlex.join(words), "reason": reason})
+
+
+@dataclass(slots=True)
+class Machine:
+    """This machine: trainings as processes, each with its share of the cores.
+
+    Attributes:
+        at_once: How many share them.
+        device: As the host names it; "" lets it choose.
+    """
+
+    at_once: int = 1
+    device: str = ""
+    _running: set[subprocess.Popen[bytes]] = field(default_factory=set)
+    _stopped: bool = False
+
+    def train(self, study: Study, place: Place, log: BinaryIO) -> int:
+        """Do one and wait for it."""
+        threads = max(1, (os.cpu_count() or 1) // self.at_once)
+        process = start(command(study, place), log, {"OMP_NUM_THREADS": str(threads), **os.environ})
+        self._running.add(process)
+        if self._stopped:
+            process.send_signal(signal.SIGINT)
+        status = process.wait()
+        self._running.discard(process)
+        return INTERRUPTED if status == -signal.SIGINT else status
+
+    def stop(self) -> None:
+        """Send all the signal of Ctrl-C."""
+        self._stopped = True
+        for process in tuple(self._running):
+            process.send_signal(signal.SIGINT)
+
+    def fill(self, data: str) -> Fill:
+        """Return what fills cells in this process, and in workers that make the pictures."""
+        from yolo_qreg.evaluation.evaluate import fill  # loads torch
+
+        return fill
+
+
+def start(
+    words: Sequence[str], log: BinaryIO, environment: dict[str, str], first: Callable[[], None] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start `yolo-qreg` in a process of its own, out of reach of this terminal's Ctrl-C.
+
+    Args:
+        words: Its arguments.
+        log: Takes what it says.
+        environment: Of the process.
+        first: What the process does before all else.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-m", "yolo_qreg", *words],
+        stdout=log,
+        stderr=log,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=first,
+    )
+
+
+def _ended(place: Place) -> bool:
+    from yolo_qreg.host.checkpoint import can_resume  # loads torch, which --status has no need of
+
+    last = place.folder / "weights" / "last.pt"
+    return last.is_file() and not can_resume(last)
+
+
+def _note(place: Place, mark: dict[str, Any]) -> Progress:
+    """Write how a training ended, and return its progress."""
+    text = json.dumps(mark, indent=1) + "\n"
+    write_atomic(place.folder / MARK, lambda file: file.write(text.encode()))
+    return place.progress()
+
+
+def _lock(file: int) -> bool:
+    """Take the lock of an open file, which processes that inherit the file hold too; False if another has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _last_line(place: Place) -> str:
+    lines = (place.folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it wrote nothing")
