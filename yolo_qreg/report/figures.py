@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,14 +129,32 @@ def line_colour(slot: int) -> tuple[float, float, float]:
 
 def heatmap_figure(cells: Sequence[heatmap.Cell], limit: float, title: str, colours: palette.Name) -> Figure:
     """Draw a heat map as the page does: colour where decided, a dashed ring and parentheses where not."""
+    return heatmaps_figure({title: cells}, 1, limit, colours)
+
+
+def heatmaps_figure(
+    maps: Mapping[str, Sequence[heatmap.Cell]], per_row: int, limit: float, colours: palette.Name
+) -> Figure:
+    """Draw heat maps by title in rows, with the key to their one scale below the first of the last row."""
     from matplotlib.figure import Figure
+
+    down, across = math.ceil(len(maps) / per_row), min(per_row, len(maps))
+    rows = max(math.ceil(len(cells) / heatmap.COLUMNS) for cells in maps.values())
+    figure = Figure(figsize=(4.6 * across, (0.62 * rows + 0.34) * down + 0.28), layout="constrained")
+    for index, (title, cells) in enumerate(maps.items()):
+        axes = figure.add_subplot(down, across, index + 1, xlim=(0, heatmap.COLUMNS), ylim=(rows, 0))
+        axes.set_axis_off()
+        axes.set_title(title)
+        _draw_cells(axes, cells, limit, colours)
+    key = f"white 0, full colour {tick(round(limit, 1))} points; dashed, in parentheses: the 95% interval includes 0"
+    muted = colour(palette.mix(palette.TEXT["light"], 0.6))
+    figure.axes[across * (down - 1)].text(0, rows + 0.12, key, va="top", fontsize=6, color=muted)
+    return figure
+
+
+def _draw_cells(axes: Axes, cells: Sequence[heatmap.Cell], limit: float, colours: palette.Name) -> None:
     from matplotlib.patches import Rectangle
 
-    rows = math.ceil(len(cells) / heatmap.COLUMNS)
-    figure = Figure(figsize=(4.6, 0.62 * rows + 0.62), layout="constrained")
-    axes = figure.add_subplot(xlim=(0, heatmap.COLUMNS), ylim=(rows, 0))
-    axes.set_axis_off()
-    axes.set_title(title)
     ink = colour(palette.TEXT["light"])
     muted = colour(palette.mix(palette.TEXT["light"], 0.6))
     for index, cell in enumerate(cells):
@@ -155,9 +173,6 @@ def heatmap_figure(cells: Sequence[heatmap.Cell], limit: float, title: str, colo
         grey = muted if dashed or cell.side == "blank" else ink
         axes.text(across + 0.5, down + 0.3, title_of(cell.corruption), ha="center", va="center", fontsize=6, color=grey)
         axes.text(across + 0.5, down + 0.65, cell.text, ha="center", va="center", fontsize=9, color=grey)
-    key = f"white 0, full colour {tick(round(limit, 1))} points; dashed, in parentheses: the 95% interval includes 0"
-    axes.text(0, rows + 0.12, key, va="top", fontsize=6, color=muted)
-    return figure
 
 
 def fill_of(cell: heatmap.Cell, limit: float, colours: palette.Name) -> tuple[float, float, float]:

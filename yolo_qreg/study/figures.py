@@ -56,7 +56,7 @@ def loss_charts(findings: Findings, method: str, part: str) -> tuple[Chart, ...]
 
 
 def write_study_figures(findings: Findings, out: Path, colours: palette.Name) -> tuple[Path, ...]:
-    """Write OUT/figures: a heat map for each unit, and the losses of each method."""
+    """Write OUT/figures: all heat maps, one for each unit, and the losses of each method."""
     return figures.write_named(out, _figures(findings, colours))
 
 
@@ -64,11 +64,16 @@ def _figures(findings: Findings, colours: palette.Name) -> Iterator[tuple[str, F
     pool = findings.pool
     if pool:
         limit = shared_limit(findings, pool)
-        for unit in pool.units[1:]:
-            title = f"{kind_of(unit.method, unit.bits)} against FP32, points of mAP"
-            title += f", {seeds_text(len(pool.seeds[unit.label]))}"
-            cells = heatmap.cells_of(pool.results, unit.label)
-            yield f"heatmap-{unit.label}", figures.heatmap_figure(cells, limit, title, colours)
+        quantized = pool.units[1:]
+        kinds = {unit.label: kind_of(unit.method, unit.bits) for unit in quantized}
+        cells = {unit.label: heatmap.cells_of(pool.results, unit.label) for unit in quantized}
+        for label, kind in kinds.items():
+            title = f"{kind} against FP32, points of mAP, {seeds_text(len(pool.seeds[label]))}"
+            yield f"heatmap-{label}", figures.heatmap_figure(cells[label], limit, title, colours)
+        if quantized:
+            widths = max(sum(unit.method == method for unit in quantized) for method in findings.study.methods)
+            maps = {f"{kinds[label]} against FP32": cells[label] for label in kinds}
+            yield "heatmaps", figures.heatmaps_figure(maps, widths, limit, colours)
     for method in findings.study.methods:
         found = [chart for part in PARTS for chart in loss_charts(findings, method, part)]
         if found and method in METHODS:
