@@ -42,14 +42,18 @@ def publish(study_folder: Path, out: Path) -> None:
 
     Args:
         study_folder: What `yolo-qreg study` wrote.
-        out: Folder of the documentation; what it held is replaced.
+        out: Folder of the documentation; numbers and figures that it held are replaced.
     """
     study = load_study(str(study_folder / PLAN))
+    for old in (*out.glob("seed-*"), out / "figures"):
+        shutil.rmtree(old, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
     shutil.copy(study_folder / PLAN, out / PLAN)
     for seed in study.seeds:
+        if not (study_folder / f"seed-{seed}" / RUN).is_file():
+            continue
         folder = out / f"seed-{seed}"
-        folder.mkdir(exist_ok=True)
+        folder.mkdir()
         for name in (SCORES, CLASS_SCORES, DELTAS):
             shutil.copy(study_folder / f"seed-{seed}" / name, folder / name)
         run = json.loads((study_folder / f"seed-{seed}" / RUN).read_text(encoding="utf-8"))
@@ -63,7 +67,7 @@ def publish(study_folder: Path, out: Path) -> None:
         write_study_report(study, again)
         for path in again.glob("*.csv"):
             shutil.copy(path, out / path.name)
-        (out / "figures").mkdir(exist_ok=True)
+        (out / "figures").mkdir()
         for picture in PICTURES:
             if (again / "figures" / picture).is_file():
                 shutil.copy(again / "figures" / picture, out / "figures" / picture)
@@ -73,7 +77,7 @@ def table1(found: Pool, findings: Findings) -> str:
     """Return Table 1 in Markdown, the paper's numbers in its last two columns."""
     printed = {(row.method, row.bits): row.points for row in paper.table1()} if findings.comparable() else {}
     lines = [
-        "| weights | MB | corrupted mAP | gain [95% interval] | clean mAP | gain [95% interval] | paper's mAP | and gain |",
+        "| weights | MB | corrupted mAP | gain [95% interval] | clean mAP | gain [95% interval] | paper's mAP | gain |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     sizes = {model.name: model.size_mb for model in found.results.models}
@@ -162,10 +166,13 @@ def _write(path: Path, text: str) -> None:
 @click.argument("study", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("out", required=False, type=click.Path(file_okay=False, path_type=Path))
 def main(study: Path | None, out: Path | None) -> None:
-    """Publish STUDY in OUT, if given, and fill the tables of the pages."""
-    if study is not None:
-        publish(study, out or SHOWN)
-    texts = blocks(SHOWN)
+    """Publish STUDY in OUT, by default docs/results/voc-lite, and fill the pages with the tables of that folder."""
+    try:
+        if study is not None:
+            publish(study, out or SHOWN)
+        texts = blocks(SHOWN)
+    except InputError as error:
+        raise click.ClickException(str(error)) from error
     for page in (RESULTS / "README.md", ROOT / "README.md"):
         fill(page, texts)
 

@@ -96,7 +96,7 @@ def test_the_name_of_a_cell_holds_all_it_depends_on(
     with monkeypatch.context() as patch:
         patch.setattr(tasks_module, "device_type", lambda _: "cuda")
         assert name() != first
-    monkeypatch.setattr(tasks_module, "_version", lambda package: f"{package} of tomorrow")
+    monkeypatch.setattr(tasks_module, "release_of", lambda package: f"{package} of tomorrow")
     assert name() != first
 
 

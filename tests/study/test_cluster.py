@@ -22,7 +22,7 @@ from yolo_qreg.evaluation.models import subjects
 from yolo_qreg.evaluation.tasks import Settings
 from yolo_qreg.shipped import shipped
 from yolo_qreg.study import node
-from yolo_qreg.study.cluster import Share, share_of, store
+from yolo_qreg.study.cluster import Cluster, Share, _portable, share_of, store
 from yolo_qreg.study.plan import Study
 
 MINUTES = 60
@@ -95,9 +95,90 @@ def test_cells_are_filled_on_a_node_as_here(tmp_path: Path) -> None:
         node.fill(replace(job, data=str(other)), weights.read_bytes())
 
 
+def test_a_node_with_other_boxes_does_not_train(tmp_path: Path) -> None:
+    """One label of one training picture is enough to be refused."""
+    data = ensure_shapes(tmp_path / "data", train=2, val=2)
+    study = Study(data=str(data))
+    job = node.Training(study, study.runs()[0], None, node.fingerprint(str(data)))
+    node.fingerprint.cache_clear()
+    label = next((data.parent / "labels" / "train").glob("*.txt"))
+    label.write_text(label.read_text().splitlines()[0] + "\n")
+    with pytest.raises(InputError, match=r"would not train the same: its pictures or labels"):
+        next(node.train(job, {}))
+    node.fingerprint.cache_clear()
+
+
+class FakeRay:
+    """Raises what it is given instead of returning a result."""
+
+    class exceptions:  # noqa: N801
+        """As Ray's."""
+
+        class RayError(Exception):
+            """A machine was lost."""
+
+        class RayTaskError(RayError):
+            """The task raised something."""
+
+            def __init__(self, cause: Exception) -> None:
+                self.cause = cause
+
+        class TaskCancelledError(RayError):
+            """It was interrupted."""
+
+    def get(self, ref: Exception) -> None:
+        """Fail."""
+        raise ref
+
+
+def test_what_a_task_raises_is_one_line_here() -> None:
+    """Bad input as itself, another failure and a loss as bad input that says so; an interruption is none."""
+    ray = FakeRay()
+    cluster = Cluster(ray, Share(1), None)
+    errors = ray.exceptions
+    with pytest.raises(InputError, match=r"^no such data$"):
+        cluster._get(errors.RayTaskError(InputError("no such data")))
+    with pytest.raises(InputError, match=r"^a node failed: out of memory$"):
+        cluster._get(errors.RayTaskError(RuntimeError("out of\nmemory")))
+    with pytest.raises(InputError, match="lost 5 times with its machine: node died"):
+        cluster._get(errors.RayError("node died"))
+    with pytest.raises(errors.TaskCancelledError):
+        cluster._get(errors.TaskCancelledError())
+
+
+def test_weights_travel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A .pt file is sent, other models are known everywhere; data are named by their place."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.pt").write_bytes(b"weights")
+    Path("mine.yaml").touch()
+    study, content = _portable(Study(model="mine.pt", data="mine.yaml"))
+    assert (study.data, content) == (str(tmp_path / "mine.yaml"), b"weights")
+    assert _portable(Study(model="yolov5n.yaml", data="shapes")) == (Study(model="yolov5n.yaml", data="shapes"), None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such a signal")
+def test_a_training_ends_with_its_node() -> None:
+    """Its parent is killed with no chance to say anything."""
+    code = (
+        "import subprocess, sys; from yolo_qreg.study.node import _end_with_parent as first\n"
+        "child = subprocess.Popen(['sleep', '60'], preexec_fn=first()); print(child.pid, flush=True); sys.stdin.read()"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert parent.stdin is not None and parent.stdout is not None
+    with parent.stdin, parent.stdout:
+        child = Path("/proc") / parent.stdout.readline().decode().strip() / "stat"
+        assert child.read_text().split()[2] in "SR"
+        parent.kill()
+        parent.wait()
+    end = time.monotonic() + 10
+    while child.exists() and child.read_text().split()[2] != "Z":
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def test_another_release_is_refused() -> None:
     """Before anything is done."""
-    job = node.Training(Study(), Study().runs()[0], None, release="0.0.0")
+    job = node.Training(Study(), Study().runs()[0], None, "", release="0.0.0")
     with pytest.raises(InputError, match=r"the study 0\.0\.0; install the same everywhere"):
         next(node.train(job, {}))
 

@@ -12,7 +12,7 @@ from study_samples import sample_results, sample_study, write_sample
 from corruptions import CORRUPTIONS
 from yolo_qreg.evaluation.results import ALL, CLEAN, Delta
 from yolo_qreg.report import paper
-from yolo_qreg.study.claims import CLAIMS, Claim, Judged, Part, judge, paper_gain
+from yolo_qreg.study.claims import CLAIMS, Claim, Judged, Part, judge, paper_gain, paper_lead
 from yolo_qreg.study.findings import gather
 from yolo_qreg.study.spread import Estimate, over_seeds
 from yolo_qreg.study.wording import claim_numbers, claim_paper
@@ -150,3 +150,12 @@ def test_decided_means_that_the_interval_excludes_zero() -> None:
     assert not touching.decided and verdict(touching) == "undecided"
     delta = Delta(model="m", corruption="fog", severity=0, points=0.5, low=0.0, high=1.0)
     assert touching.delta("m", "fog", 0) == delta and not delta.decided
+
+
+def test_widths_are_compared_over_cells_that_both_maps_have() -> None:
+    """Our copy of the paper lost three cells of 2-bit LSQ; 4 bits' ones do not count against it."""
+    four, two = ({m.bits: m.points for m in paper.maps() if m.method == "lsq"}[bits] for bits in (4, 2))
+    known = [four[name] - two[name] for name in CORRUPTIONS if two[name] is not None]
+    assert len(known) == 16
+    assert paper_lead("lsq", 4, 2) == round(sum(known) / 16, 2) == 3.16
+    assert paper_lead("dorefa", 8, 4) == 5.44  # Table 1: 30.34 - 24.90

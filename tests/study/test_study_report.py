@@ -220,6 +220,38 @@ def test_a_small_evaluation_of_other_data_has_a_page(tmp_path: Path) -> None:
     assert len(sides) == 6 * 17
 
 
+def test_seeds_that_saw_other_pictures_are_not_put_together(tmp_path: Path) -> None:
+    """The settings of a study may change between its seeds; means over seeds want the same pictures for all."""
+    write_sample(tmp_path, STUDY)
+    other = sample_results(STUDY, 1)
+    save(replace(other, setup={**other.setup, "data_sha256": "another"}), tmp_path / "seed-1")
+    findings = gather(STUDY, tmp_path)
+    assert findings.pool is not None and findings.pool.seeds["fp32"] == (0, 2)
+    (note,) = findings.unusable
+    assert note.startswith("seed 1 was evaluated under other settings")
+    smaller = replace(STUDY, evaluation=replace(STUDY.evaluation, limit=10))
+    assert gather(smaller, tmp_path).pool is None
+
+
+def test_a_training_that_began_again_is_not_at_its_end(tmp_path: Path) -> None:
+    """Its seed was evaluated before, its folder was removed since: its losses are not those of the evaluation."""
+    write_sample(tmp_path, STUDY)
+    place = next(place for place in places(STUDY, tmp_path) if place.run.name == "lsq-8bit-seed1")
+    shutil.rmtree(place.folder)
+    write_training(place, epochs=3, status=None)
+    assert set(gather(STUDY, tmp_path).gaps("lsq-8bit")) == {0, 2}
+
+
+def test_losses_of_a_larger_grid_are_kept(tmp_path: Path) -> None:
+    """A report over fewer seeds does not throw away what is known of the others."""
+    write_sample(tmp_path, STUDY)
+    report.write_study_report(STUDY, tmp_path)
+    shutil.rmtree(tmp_path / "runs")
+    before = (tmp_path / "losses.csv").read_text()
+    report.write_study_report(replace(STUDY, seeds=(0,)), tmp_path)
+    assert (tmp_path / "losses.csv").read_text() == before
+
+
 def test_evaluations_that_do_not_fit_are_named(tmp_path: Path) -> None:
     """Of other severities, or damaged."""
     write_sample(tmp_path, STUDY)
@@ -228,7 +260,7 @@ def test_evaluations_that_do_not_fit_are_named(tmp_path: Path) -> None:
     findings = gather(STUDY, tmp_path)
     assert findings.pool is not None and findings.pool.seeds["fp32"] == (0,)
     assert [note.split(";")[0] for note in findings.unusable] == [
-        "seed 1 was evaluated under other corruptions or severities than the study's",
+        "seed 1 was evaluated under other settings than the study's or other seeds",
         "the evaluation of seed 2 is damaged",
     ]
     assert findings.unusable[0] in render(STUDY, tmp_path).section("headline").text

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import signal
+import subprocess
+import sys
 import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +54,17 @@ def test_progress_is_read_from_the_files(tmp_path: Path) -> None:
     assert time_left([Progress("missing")], epochs=4, jobs=1) is None
 
 
+def test_torn_files_are_no_progress(tmp_path: Path) -> None:
+    """A killed training may leave half a row, and a full disk half a mark: neither stops a study."""
+    (place, _) = places(STUDY, tmp_path)
+    fill(place, 2, None)
+    for row in ("3", "3,", "x,y,z"):
+        (place.folder / "results.csv").write_text(f"epoch,time,loss\n1,10.0,0.5\n2,20.0,0.5\n{row}")
+        for mark in ("", "null", "{}", "["):
+            (place.folder / "run.json").write_text(mark)
+            assert place.progress() == Progress("begun", 2, 20.0)
+
+
 def test_time_of_a_training_that_was_continued(tmp_path: Path) -> None:
     """The host's clock begins anew with each start; all of it counts."""
     (place, _) = places(STUDY, tmp_path)
@@ -69,6 +85,8 @@ def test_the_command_is_one_that_people_can_run(tmp_path: Path) -> None:
     fill(ours, 1, None)
     (ours.folder / "weights" / "last.pt").touch()
     assert command(STUDY, ours) == ["train", "--resume", str(ours.folder)]
+    assert command(replace(STUDY, train={"device": "cpu"}), ours)[-1] == "device=cpu"
+    assert " ".join(command(STUDY, ours, anew=True)) == line
 
 
 def test_a_study_may_grow_but_not_change(tmp_path: Path) -> None:
@@ -124,13 +142,66 @@ def test_a_study_from_the_command_line(data: Path, tmp_path: Path, capsys: pytes
     before = trained.stat().st_mtime_ns
     (trained.parents[1] / "run.json").unlink()  # as if the study had been killed while this training went on
     (out / "runs" / "dorefa-2bit-seed0").write_text("in the way")  # so that this training cannot even begin
-    assert main([*line, "--bits", "8", "4", "2", str(plan)]) == 0
+    assert main([*line, "--bits", "8", "4", "2", str(plan)]) == 1
     shown = capsys.readouterr()
     assert "dorefa-4bit-seed0" in shown.out
     assert trained.stat().st_mtime_ns == before
     assert "dorefa-2bit-seed0: failed" in shown.err
     assert main([*line, "--bits", "8", str(plan), "epochs=2"]) == 2
     assert "name another --out" in capsys.readouterr().err
+
+
+def test_a_failure_of_any_kind_stops_no_other(tmp_path: Path) -> None:
+    """Even one that nobody thought of."""
+
+    class Broken(Machine):
+        def train(self, study: Study, place: Place, log: object) -> int:
+            if place.run.quant.bits == 32:
+                raise ZeroDivisionError("nobody thought of it")
+            fill(place, 4, None)
+            return 0
+
+    told = {}
+    Trainer(STUDY, Broken()).run(places(STUDY, tmp_path), lambda place, progress: told.update({place: progress}))
+    twin, ours = told.values()
+    assert (twin.state, twin.reason) == ("failed", "ZeroDivisionError: nobody thought of it")
+    assert ours.state == "finished"
+
+
+def test_an_interrupted_study_goes_on(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C ends its trainings, which keep their epochs, with status 130."""
+    out = tmp_path / "study"
+    line = ["study", "--data", str(data), "--methods", "dorefa", "--bits", "8", "--out", str(out), "--device", "cpu"]
+    line += ["imgsz=64", "epochs=500", "batch=4", "workers=0", "plots=False", "val=False", "--jobs", "2"]
+    with (tmp_path / "said").open("wb") as said:
+        study = subprocess.Popen([sys.executable, "-m", "yolo_qreg", *line], stdout=said, stderr=said)
+    runs = places(Study(methods=("dorefa",), bits=(8,)), out)
+    while not all((place.folder / "weights" / "last.pt").is_file() for place in runs):
+        assert study.poll() is None, (tmp_path / "said").read_text()
+        time.sleep(0.2)
+    study.send_signal(signal.SIGINT)
+    assert study.wait(60) == 130
+    assert "repeat the command to continue the study" in (tmp_path / "said").read_text()
+    for place in runs:
+        with (place.folder / "training.log").open("ab") as log:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody trains it any more
+        assert place.progress().state == "begun"
+        assert command(STUDY, place)[1] == "--resume"
+    assert main([*line, "--status"]) == 0
+    assert "begun" in capsys.readouterr().out
+
+
+def test_nothing_is_begun_with_wrong_input(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A typo leaves no folder that would hold the corrected command up."""
+    line = ["study", "--out", str(tmp_path / "study"), "--bits", "8", "--methods", "lsq"]
+    for words, message in (
+        (["--data", "nowhere/x.yaml"], "does not exist"),
+        (["--data", str(data), "--model", "no/such.pt"], "is not a file"),
+        (["--data", str(data), "epohcs=2"], "did you mean 'epochs'"),
+    ):
+        assert main([*line, *words]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
 
 
 def test_names_of_runs() -> None:

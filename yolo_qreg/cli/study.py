@@ -74,22 +74,28 @@ def command(
     yolo-qreg study --methods dorefa lsq --bits 2 4 8 --seeds 0 1 2 --data voc epochs=100 imgsz=320
     yolo-qreg study quick --jobs 4 --status
     """
-    from yolo_qreg.study.runs import places
+    from yolo_qreg.study.plan import load_study, note_plan
+    from yolo_qreg.study.runs import check_same, places
 
     names = [word for word in words if "=" not in word]
     if len(names) > 1:
         raise InputError(f"{names[1]} is one word too many; a study has one name, and settings are KEY=VALUE")
     study = _study(names, dict(parse_setting(word) for word in words if "=" in word), grid)
     folder = out or Path("runs/study") / (Path(names[0]).stem if names else "study")
-    _begin(study, folder, note=not status)
+    if (folder / PLAN).is_file():
+        check_same(study, load_study(str(folder / PLAN)), folder)
     todo = places(study, folder)
     if status:
         _show(todo, study, jobs)
         return
+    _check(study)
     site = _site(ray, jobs, device or str(study.train.get("device") or ""))
+    note_plan(study, folder / PLAN)
     _train(study, todo, site)
     _evaluate(study, [place for place in todo if place.progress().state == "finished"], folder, site)
     _show(todo, study, jobs)
+    if any(place.progress().state != "finished" for place in todo):
+        click.get_current_context().exit(1)
 
 
 def _study(names: list[str], settings: dict[str, Any], grid: dict[str, Any]) -> Study:
@@ -100,19 +106,17 @@ def _study(names: list[str], settings: dict[str, Any], grid: dict[str, Any]) -> 
     return study_from({**base, **given, "train": {**base["train"], **settings}})
 
 
-def _begin(study: Study, folder: Path, note: bool) -> None:
-    """Check that the study is the one that was begun in a folder, if any, and note what it is."""
-    import yaml
+def _check(study: Study) -> None:
+    """Check what all trainings share before anything is begun; the data set is made or scanned here."""
+    from yolo_qreg.host.datasets import resolve_data, validation_pictures
+    from yolo_qreg.host.run import check_model, check_settings
+    from yolo_qreg.study.runs import model_of
 
-    from yolo_qreg.files import write_atomic
-    from yolo_qreg.study.plan import load_study
-    from yolo_qreg.study.runs import check_same
-
-    if (folder / PLAN).is_file():
-        check_same(study, load_study(str(folder / PLAN)), folder)
-    if note:
-        text = yaml.safe_dump(study.to_dict(), sort_keys=False)
-        write_atomic(folder / PLAN, lambda file: file.write(text.encode()))
+    check_settings(study.train)
+    check_model(model_of(study))
+    data = resolve_data(study.data)
+    for split in ("train", "val"):  # the host keeps what it found; trainings side by side must not write that at once
+        validation_pictures(data, split=split)
 
 
 def _site(address: str | None, jobs: int, device: str) -> Site:
@@ -131,11 +135,6 @@ def _train(study: Study, todo: list[Place], site: Site) -> None:
     missing = [place for place in todo if place.progress().state != "finished"]
     if not missing:
         return
-    from yolo_qreg.host.datasets import resolve_data, validation_pictures
-
-    data = resolve_data(study.data)
-    for split in ("train", "val"):  # the host keeps what it found; trainings side by side must not write that at once
-        validation_pictures(data, split=split)
 
     def told(place: Place, progress: Progress) -> None:
         note = f": {progress.reason}" if progress.reason else ""
@@ -158,23 +157,22 @@ def _evaluate(study: Study, finished: list[Place], folder: Path, site: Site) -> 
 
     try:
         with watched() as watch:
-            found = evaluate_study(study, finished, folder, site.device, watch, site.fill(study.data))
+            found = evaluate_study(study, finished, folder, site, watch)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("interrupted; repeat the command to continue the study") from stop
     for seed, results in found.items():
         write_report(folder / f"seed-{seed}", results)
     page = write_study_report(study, folder, by_seed=found)
     print_study_summary(study, folder, by_seed=found)
-    click.echo(f"\nReport: {page}; that of each seed lies in {folder}/seed-N")
+    click.echo(f"\nReport: {page}; those of the seeds: {', '.join(f'seed-{seed}' for seed in found) or 'none'}")
 
 
 def _show(todo: list[Place], study: Study, jobs: int) -> None:
     from yolo_qreg.study.runs import time_left
 
     progress = [place.progress() for place in todo]
-    epochs = int(study.train.get("epochs", 100))
     for place, entry in zip(todo, progress, strict=True):
         note = f"  {entry.reason}" if entry.reason else ""
-        click.echo(f"{place.run.name:24} {entry.state:9} {entry.epochs:4}/{epochs} epochs{note}")
-    if seconds := time_left(progress, epochs, jobs):
+        click.echo(f"{place.run.name:24} {entry.state:9} {entry.epochs:4}/{study.epochs} epochs{note}")
+    if seconds := time_left(progress, study.epochs, jobs):
         click.echo(f"about {timedelta(seconds=round(seconds))} of training left with {jobs} at a time")

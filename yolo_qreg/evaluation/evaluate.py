@@ -23,7 +23,7 @@ from yolo_qreg.evaluation.tabulate import ResampledMap, collect
 from yolo_qreg.evaluation.tasks import Settings, digest_of, make_tasks, needs_squares
 from yolo_qreg.files import check_writable
 from yolo_qreg.host.datasets import LabelledPicture, validation_pictures
-from yolo_qreg.host.predict import Detector, device_type, one_thread
+from yolo_qreg.host.predict import Detector, one_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def fill(evaluation: Evaluation, told: Watch) -> ResampledMap:
         _check_names(loaded.names, material.names, path, settings.data)
         return loaded
 
-    on_cpu = device_type(settings.device) == "cpu"
+    on_cpu = settings.kind_of_device == "cpu"
     threads = (settings.threads or available_cores()) if on_cpu else 1
     with Workshop(settings.workers, ahead=settings.batch) as workshop, one_thread():
         Sweep(

@@ -40,6 +40,7 @@ class Settings:
         severities: Each 1 to 5.
         batch: Pictures at a time.
         device: As the host names it; "" lets it choose.
+        device_kind: cpu, cuda or mps, where cells are filled on other machines; None for what `device` is here.
         workers: Processes that make pictures and resample; 0 for none.
         threads: That models run in on a CPU; None for as many as it has cores.
         limit: Number of pictures, spread evenly over the split; None for all.
@@ -69,6 +70,12 @@ class Settings:
     textures: str | None = None
     strict: bool = False
     cells: Path | None = None
+    device_kind: str | None = None
+
+    @property
+    def kind_of_device(self) -> str:
+        """Kind of device that models run on: cpu, cuda or mps."""
+        return self.device_kind or device_type(self.device)
 
     def __post_init__(self) -> None:
         """Check the image size, which the host would round without a word."""
@@ -88,9 +95,9 @@ def make_tasks(subjects: Sequence[Subject], settings: Settings, digest: str) -> 
     Raises:
         InputError: The folder of frost textures has none.
     """
-    versions = {name: _version(name) for name in (*MODEL_VERSIONS, *PICTURE_VERSIONS)}
+    versions = {name: release_of(name) for name in (*MODEL_VERSIONS, *PICTURE_VERSIONS)}
     common = {"data": digest, "imgsz": settings.imgsz, "batch": settings.batch}
-    common |= {"device": device_type(settings.device), "versions": versions}
+    common |= {"device": settings.kind_of_device, "versions": versions}
     common |= {"padding": "square"} if needs_squares(subjects) else {}
     kinds = [(CLEAN, OVER_SEVERITIES)]
     kinds += [(name, severity) for name in settings.corruptions for severity in settings.severities]
@@ -126,7 +133,7 @@ def _cache(settings: Settings, corruption: str) -> Path | None:
     """Return the folder of the pictures that one seed and these releases make."""
     if settings.cache is None:
         return None
-    versions = {name: _version(name) for name in PICTURE_VERSIONS}
+    versions = {name: release_of(name) for name in PICTURE_VERSIONS}
     parts = [settings.seed, versions, _frost_digest(settings.textures) if corruption == "frost" else None]
     return settings.cache / hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:NAME_DIGITS]
 
@@ -154,7 +161,8 @@ def _frost_digest(textures: str | None) -> str:
 
 
 @cache
-def _version(package: str) -> str:
+def release_of(package: str) -> str:
+    """Return the installed release of a package; "none" where it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

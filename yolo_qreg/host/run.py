@@ -47,7 +47,7 @@ def train(config: TrainConfig) -> Path:
     settings = _with_recipe(check_settings(config.settings))
     name = settings.pop("name", None) or config.quant.label
     model = str(config.model)
-    _check_model(model)
+    check_model(model)
     overrides = settings | {
         "name": name,
         "data": str(resolve_data(config.data)),
@@ -110,8 +110,12 @@ def _with_recipe(settings: dict[str, Any]) -> dict[str, Any]:
     return check_settings(passed) | settings
 
 
-def _check_model(model: str) -> None:
-    """Check that a model exists and detects; bare names of files that the host fetches are left to it."""
+def check_model(model: str) -> None:
+    """Check that a model exists and detects; bare names of files that the host fetches are left to it.
+
+    Raises:
+        InputError: It does not.
+    """
     path = Path(model)
     if path.suffix == ".pt" and path.is_file():
         loaded, _ = checkpoint.load(path)

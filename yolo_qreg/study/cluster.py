@@ -20,13 +20,14 @@ from yolo_qreg.evaluation.evaluate import Evaluation
 from yolo_qreg.evaluation.sweep import Task, Watch
 from yolo_qreg.files import write_atomic
 from yolo_qreg.study import node
-from yolo_qreg.study.evaluation import Fill
 from yolo_qreg.study.plan import Study
 from yolo_qreg.study.runs import LOG, Place
-from yolo_qreg.study.training import INTERRUPTED
+from yolo_qreg.study.training import INTERRUPTED, Fill
 
 LOCAL = "local"
 EVERY = 1000
+PATIENCE = 5
+"""Seconds that a task has to end in when it is interrupted."""
 LOSSES = 5
 """How often a task may be lost with its machine."""
 
@@ -167,8 +168,13 @@ class Cluster:
 
     @property
     def device(self) -> str:
-        """Of the models, as the host names it: the first of the GPUs that Ray lets a task see, or the CPU."""
-        return "" if self.share.gpus else "cpu"
+        """As the host names it: the first of the GPUs that Ray lets a task see, or the CPU."""
+        return "0" if self.share.gpus else "cpu"
+
+    @property
+    def kind(self) -> str:
+        """Of the machines that do the work, which this one may not be."""
+        return "cuda" if self.share.gpus else "cpu"
 
     def train(self, study: Study, place: Place, log: BinaryIO) -> int:
         """Do or continue a training on some machine; its files are stored as epochs end.
@@ -178,7 +184,9 @@ class Cluster:
         """
         remote = self.ray.remote(**self.share.options, max_retries=LOSSES)(train_there)
         study, model = _portable(study)
-        task = remote.remote(node.Training(study, place.run, model), place.folder, self.keeper)
+        task = remote.remote(
+            node.Training(study, place.run, model, node.fingerprint(study.data)), place.folder, self.keeper
+        )
         self._running.add(task)
         if self._stopped:
             self.stop()
@@ -192,7 +200,14 @@ class Cluster:
     def stop(self) -> None:
         """End all tasks; what came back is kept."""
         self._stopped = True
-        for task in tuple(self._running):
+        self._cancel(tuple(self._running))
+
+    def _cancel(self, tasks: Sequence[Any]) -> None:
+        """Interrupt tasks, so that they remove their folders, and kill what has not ended in time."""
+        for task in tasks:
+            self.ray.cancel(task)
+        _, left = self.ray.wait(list(tasks), num_returns=len(tasks), timeout=PATIENCE) if tasks else ([], [])
+        for task in left:
             self.ray.cancel(task, force=True)
 
     def fill(self, data: str) -> Fill:
@@ -235,8 +250,7 @@ class Cluster:
                 label = f"{task.damage.corruption} {task.damage.severity}" if task.damage.severity else "clean"
                 told(label, len(evaluation.material.pictures) * len(cells))
         except BaseException:
-            for ref in left:
-                self.ray.cancel(ref, force=True)
+            self._cancel(tuple(left))
             raise
 
     def _get(self, ref: Any) -> Any:

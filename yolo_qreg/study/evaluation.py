@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from yolo_qreg.evaluation.damage import default_workers
-from yolo_qreg.evaluation.evaluate import Evaluation, evaluate, load_material, prepare
-from yolo_qreg.evaluation.evaluate import fill as fill_here
+from yolo_qreg.evaluation.evaluate import evaluate, load_material, prepare
 from yolo_qreg.evaluation.models import subjects, training_size
 from yolo_qreg.evaluation.results import Results, save
 from yolo_qreg.evaluation.sweep import Watch
@@ -17,20 +16,17 @@ from yolo_qreg.host.predict import device_type
 from yolo_qreg.quant.registry import FLOAT_BITS
 from yolo_qreg.study.plan import Study
 from yolo_qreg.study.runs import Place
+from yolo_qreg.study.training import Site
 
 DEFAULT_SIZE = 640
-
-Fill = Callable[[Evaluation, Watch], object]
-"""Fills the missing cells of an evaluation."""
 
 
 def evaluate_study(
     study: Study,
     finished: Sequence[Place],
     out: Path,
-    device: str,
+    site: Site,
     watch: Callable[[int], Watch],
-    fill: Fill = fill_here,
 ) -> dict[int, Results]:
     """Evaluate what is trained, and return the results by seed; OUT/seed-N gets those of a seed.
 
@@ -40,9 +36,8 @@ def evaluate_study(
         study: The study.
         finished: Its finished trainings.
         out: Folder of the study.
-        device: As the host names it.
+        site: Where cells are filled.
         watch: Called with how many pictures models have to see; returns what is told of progress.
-        fill: Fills the cells of all models.
     """
     twins = {place.run.seed: place for place in finished if place.run.quant.bits == FLOAT_BITS}
     groups = {
@@ -65,14 +60,15 @@ def evaluate_study(
             corruptions=plan.corruptions,
             severities=plan.severities,
             batch=plan.batch,
-            device=device,
-            workers=default_workers(device_type(device)),
+            device=site.device,
+            device_kind=site.kind,
+            workers=default_workers(site.kind or device_type(site.device)),
             limit=plan.limit,
             resamples=plan.resamples,
         )
 
     ready = prepare(everything, settings(out), material)
-    fill(ready, watch(ready.views()))
+    site.fill(study.data)(ready, watch(ready.views()))
     found = {}
     for seed, group in groups.items():
         folder = out / f"seed-{seed}"

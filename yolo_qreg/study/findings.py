@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -18,8 +17,13 @@ from yolo_qreg.report.comparison import CORRUPTIONS_OF_TABLE1, is_voc
 from yolo_qreg.study.losses import Gap, History, read_histories
 from yolo_qreg.study.plan import Run, Study
 from yolo_qreg.study.pool import Pool, Unit, pool, units_of
-from yolo_qreg.study.runs import MARK, Place, Progress, places
+from yolo_qreg.study.runs import Place, Progress, places, read_mark
 from yolo_qreg.study.spread import Estimate, over_seeds
+
+CIRCUMSTANCES = (
+    *("data_sha256", "pictures", "imgsz", "batch", "padding", "device", "seed", "resamples", "frost textures"),
+    "versions",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +46,8 @@ class Training:
 
     @property
     def done(self) -> bool:
-        """Whether it was trained to its end: one that was evaluated was, even if its folder was not kept."""
-        return self.evaluated or self.progress.state == "finished"
+        """Whether it was trained to its end: one that was evaluated was, if its folder was not kept."""
+        return self.progress.state == "finished" or (self.evaluated and self.progress.state == "missing")
 
     @property
     def gap(self) -> Gap | None:
@@ -112,9 +116,11 @@ def gather(study: Study, out: Path, by_seed: Mapping[int, Results] | None = None
         by_seed: Its evaluations; by default those in OUT/seed-N.
     """
     found, unusable = _evaluations(study, out) if by_seed is None else (dict(by_seed), [])
-    fits = {seed: results for seed, results in sorted(found.items()) if _is_of(study, results)}
+    planned = {seed: results for seed, results in sorted(found.items()) if _is_of(study, results)}
+    last = _circumstances(next(reversed(planned.values()))) if planned else {}
+    fits = {seed: results for seed, results in planned.items() if _circumstances(results) == last}
     unusable += [
-        f"seed {seed} was evaluated under other corruptions or severities than the study's"
+        f"seed {seed} was evaluated under other settings than the study's or other seeds; run the study again"
         for seed in found.keys() - fits
     ]
     where = places(study, out)
@@ -155,15 +161,25 @@ def _evaluations(study: Study, out: Path) -> tuple[dict[int, Results], list[str]
 
 def _is_of(study: Study, results: Results) -> bool:
     plan = study.evaluation
-    return set(results.corruptions) == set(plan.corruptions) and set(results.severities) == set(plan.severities)
+    asked = {"imgsz": plan.imgsz, "resamples": plan.resamples, "batch": plan.batch}
+    return (
+        set(results.corruptions) == set(plan.corruptions)
+        and set(results.severities) == set(plan.severities)
+        and all(results.setup.get(name, value) == value for name, value in asked.items() if value is not None)
+        and (plan.limit is None or results.score(results.baseline).images <= plan.limit)
+    )
+
+
+def _circumstances(results: Results) -> dict[str, object]:
+    """Return what has to be the same for seeds to have seen the same pictures in the same way."""
+    return {name: results.setup.get(name) for name in CIRCUMSTANCES}
 
 
 def _command(place: Place) -> str:
     """Return the command of a training with its folder as seen from the study's, wherever that lay then."""
     try:
-        noted = json.loads((place.folder / MARK).read_text(encoding="utf-8")).get("command", "")
-        words = shlex.split(noted)
-    except (OSError, ValueError, AttributeError):
+        words = shlex.split(read_mark(place.folder).get("command", ""))
+    except (ValueError, AttributeError):
         return ""
     folder = re.compile(rf"(^|=)/(?:.*/)?(runs(?:/{re.escape(place.run.name)})?)$")
     return shlex.join(folder.sub(r"\1\2", word) for word in words)

@@ -134,7 +134,12 @@ def _read_kept(path: Path) -> dict[str, dict[str, Series]]:
 
 
 def write_histories(histories: Mapping[str, History], out: Path) -> None:
-    """Write OUT/losses.csv: a row for each training and epoch; what is not known is empty."""
+    """Write OUT/losses.csv: a row for each training and epoch; what is not known is empty.
+
+    Trainings that the file has from before, of a larger grid, stay in it.
+    """
+    kept = {name: History(columns) for name, columns in _read_kept(out / FILE).items()}
+    histories = {**kept, **histories}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("run", "epoch", *NAMES))

@@ -7,6 +7,9 @@ set at the same place.
 from __future__ import annotations
 
 import ctypes
+import fcntl
+import hashlib
+import json
 import os
 import platform
 import signal
@@ -17,14 +20,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 from yolo_qreg import __version__
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation import evaluate as evaluation
 from yolo_qreg.evaluation.models import Subject
-from yolo_qreg.evaluation.tasks import Settings
-from yolo_qreg.host.datasets import resolve_data
+from yolo_qreg.evaluation.tasks import MODEL_VERSIONS, Settings, release_of
+from yolo_qreg.host.datasets import resolve_data, validation_pictures
 from yolo_qreg.study.plan import Run, Study
 from yolo_qreg.study.runs import LOG, Place, command
 from yolo_qreg.study.training import start
@@ -47,12 +50,14 @@ class Training:
         study: Its schedule; the model is taken from `model` where that is not None.
         run: Which one.
         model: Weights to start from.
+        fingerprint: Of the data set and the releases, where the study is.
         release: Of this package, where the study is.
     """
 
     study: Study
     run: Run
     model: bytes | None
+    fingerprint: str
     release: str = __version__
 
 
@@ -102,9 +107,14 @@ def train(job: Training, files: Files) -> Iterator[Delivery]:
         files: Of its run folder so far.
 
     Raises:
-        InputError: The node has another release.
+        InputError: The node has other pictures or other releases than the study.
     """
     _check_release(job.release)
+    if fingerprint(job.study.data) != job.fingerprint:
+        raise InputError(
+            f"node {platform.node()} would not train the same: its pictures or labels of {job.study.data}, or its "
+            f"releases of {', '.join(MODEL_VERSIONS)} differ from those here; make them equal"
+        )
     with TemporaryDirectory(prefix="yolo-qreg-") as folder:
         study = job.study
         if job.model is not None:
@@ -179,7 +189,7 @@ def fill(job: Cells, *weights: bytes) -> Files:
             path.write_bytes(content)
             chosen.append(replace(subject, path=path))
         data = resolve_data(job.data)
-        settings = replace(job.settings, data=data, out=folder, cells=store, cache=None)
+        settings = replace(job.settings, data=data, out=folder, cells=store, cache=None, device_kind=None)
         ready = evaluation.prepare(chosen, settings, _material(data, settings.limit))
         task = next(
             t for t in ready.tasks if (t.damage.corruption, t.damage.severity) == (job.corruption, job.severity)
@@ -191,6 +201,22 @@ def fill(job: Cells, *weights: bytes) -> Files:
             )
         evaluation.fill(replace(ready, tasks=[task]), lambda *_: None)
         return read_files(store)
+
+
+@cache
+def fingerprint(data: str) -> str:
+    """Return a hash of what trainings depend on: names, sizes and boxes of both splits' pictures, and releases."""
+    digest = hashlib.sha256(json.dumps([release_of(name) for name in MODEL_VERSIONS]).encode())
+    path = resolve_data(data)
+    with (Path(gettempdir()) / "yolo-qreg-scan.lock").open("w") as lock:
+        fcntl.flock(
+            lock, fcntl.LOCK_EX
+        )  # the host keeps what it found; tasks of one machine must not write that at once
+        for split in ("train", "val"):
+            for picture in validation_pictures(path, split=split).pictures:
+                digest.update(f"{picture.path.name} {picture.size}".encode("utf-8", "surrogatepass"))
+                digest.update(picture.labels.tobytes() + picture.boxes.tobytes())
+    return digest.hexdigest()
 
 
 _material = cache(evaluation.load_material)

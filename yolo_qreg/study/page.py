@@ -26,14 +26,15 @@ DIFFERENCES = (
     "includes 0. "
 )
 ONE_SEED = (
-    "What is decided here is decided for these trainings: another seed may decide otherwise. Losses have no interval "
+    "What is decided here is decided for these trainings: another seed may well decide otherwise, which intervals over "
+    "pictures do not show. Losses have no interval "
     "at all, so claims about them stay undecided."
 )
 VERDICTS_NOTE = (
     "Supported: every difference that the claim is about has the claimed sign, and its interval excludes 0; where it "
-    "is about most corruptions, more than half of the 19 do. Not supported: the data show the opposite. Of twenty "
-    "claims without any true difference, about one is decided by chance. "
+    "is about most corruptions, more than half of the 19 do. Not supported: the data show the opposite. "
 )
+CHANCE = "Of twenty differences that are none in truth, about one is decided by chance. "
 GAPS = (
     "Losses at the last epoch, summed over box, cls and dfl unless said otherwise; the gap is validation minus "
     "training. Training losses are measured on augmented pictures while the weights of an epoch still move, validation "
@@ -87,6 +88,7 @@ def _headline(findings: Findings, judged: Sequence[Judged]) -> Html:
     notes = (
         f"Only {images} pictures: do not rely on these intervals. " if images < FEW_PICTURES else None,
         VERDICTS_NOTE,
+        CHANCE if pool and not gains.one_seed(pool) else None,
         DIFFERENCES,
         gains.cover(pool) if pool else None,
         comparable,
@@ -170,7 +172,7 @@ def _gaps(findings: Findings) -> Html | None:
 
 
 def _runs(findings: Findings) -> Html:
-    planned = findings.study.train.get("epochs", 100)
+    planned = findings.study.epochs
     head = el(
         "tr",
         (el("th", name, scope="col") for name in ("run", "state")),

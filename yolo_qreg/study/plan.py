@@ -14,8 +14,13 @@ import yaml
 from corruptions import select
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
+from yolo_qreg.files import write_atomic
 from yolo_qreg.quant.registry import FLOAT_BITS
 
+STRIDE = 32
+"""What image sizes are multiples of."""
+EPOCHS = 100
+"""The host's default."""
 GRID = ("methods", "bits", "seeds")
 """What may grow in a study that was begun."""
 
@@ -61,8 +66,18 @@ class Evaluation:
             object.__setattr__(self, "corruptions", select(self.corruptions))
         except ValueError as error:
             raise InputError(f"evaluation: {error}") from error
-        if wrong := [level for level in self.severities if level not in range(1, 6)]:
+        if not self.severities:
+            raise InputError("evaluation: severities is empty; name at least one of 1, 2, 3, 4, 5")
+        if wrong := [level for level in self.severities if not _whole(level) or level not in range(1, 6)]:
             raise InputError(f"evaluation: severity {wrong[0]!r} is not one of 1, 2, 3, 4, 5; correct it")
+        object.__setattr__(self, "severities", tuple(dict.fromkeys(self.severities)))
+        for name in ("batch", "resamples", "limit", "imgsz"):
+            value = getattr(self, name)
+            optional = name in ("limit", "imgsz") and value is None
+            if not optional and (not _whole(value) or value < 1):
+                raise InputError(f"evaluation: {name}={value!r} is not a whole number of 1 or more; correct it")
+        if self.imgsz is not None and self.imgsz % STRIDE:
+            raise InputError(f"evaluation: imgsz={self.imgsz} is no multiple of {STRIDE}; correct it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,12 +115,19 @@ class Study:
                 raise InputError(f"{name} is empty; name at least one")
             object.__setattr__(self, name, tuple(dict.fromkeys(values)))
         for seed in self.seeds:
-            if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            if not _whole(seed) or seed < 0:
                 raise InputError(f"seeds: {seed!r} is not a whole number of 0 or more; correct it")
         for method, settings in self.quant.items():
             if method not in self.methods or not isinstance(settings, Mapping):
                 raise InputError(f"quant: {method!r} is not one of methods with settings below it; correct it")
+        if not _whole(epochs := self.epochs) or epochs < 1:
+            raise InputError(f"train: epochs={epochs!r} is not a whole number of 1 or more; correct it")
         self.runs()
+
+    @property
+    def epochs(self) -> int:
+        """Of each training."""
+        return self.train.get("epochs", EPOCHS)  # type: ignore[no-any-return]
 
     def runs(self) -> list[Run]:
         """Return all trainings: by seed, the FP32 twin first, then by method and falling width."""
@@ -147,6 +169,12 @@ def load_study(name: str) -> Study:
     return study_from(found)
 
 
+def note_plan(study: Study, path: Path) -> None:
+    """Write a study, so that its folder says what it holds."""
+    text = yaml.safe_dump(study.to_dict(), sort_keys=False)
+    write_atomic(path, lambda file: file.write(text.encode()))
+
+
 def study_from(values: Mapping[str, Any]) -> Study:
     """Build a study from a mapping; a wrong key is answered with the nearest right one.
 
@@ -170,6 +198,10 @@ def presets() -> tuple[str, ...]:
 
 def _presets_folder() -> Any:
     return resources.files("yolo_qreg.study") / "presets"
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _sequence(name: str, values: Any) -> tuple[Any, ...]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from yolo_qreg.errors import InputError
 from yolo_qreg.quant.registry import FLOAT_BITS
@@ -57,22 +58,35 @@ class Place:
 
     def progress(self) -> Progress:
         """Look at the files."""
-        rows = _rows(self.folder / "results.csv")
-        epochs, seconds = len(rows), seconds_of([float(row.get("time", 0)) for row in rows])
-        try:
-            mark = json.loads((self.folder / MARK).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        times = _times(self.folder / "results.csv")
+        epochs, seconds = len(times), seconds_of(times)
+        mark = read_mark(self.folder)
+        if "status" not in mark:
             return Progress("begun" if self.folder.is_dir() else "missing", epochs, seconds)
         if mark["status"] == 0 and self.weights.is_file():
             return Progress("finished", epochs, seconds)
-        return Progress("failed", epochs, seconds, mark["reason"])
+        return Progress("failed", epochs, seconds, str(mark.get("reason", "")))
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def read_mark(folder: Path) -> dict[str, Any]:
+    """Return how a training ended; nothing where that was not noted, or is damaged."""
+    try:
+        found = json.loads((folder / MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _times(path: Path) -> list[float]:
+    """Return the host's clock at the end of each epoch; a row that a killed training left torn is none."""
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return [{key.strip(): value.strip() for key, value in row.items() if key} for row in csv.DictReader(file)]
+    found = []
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        for row in csv.DictReader(file, skipinitialspace=True):
+            with suppress(TypeError, ValueError):
+                found.append(float(row.get("time")))  # type: ignore[arg-type]
+    return found
 
 
 def seconds_of(times: Sequence[float]) -> float:
@@ -85,10 +99,17 @@ def places(study: Study, out: Path) -> list[Place]:
     return [Place(run, out.resolve() / "runs") for run in study.runs()]
 
 
-def command(study: Study, place: Place) -> list[str]:
-    """Return the arguments of `yolo-qreg` that begin a training, or continue it where it was interrupted."""
-    if (place.folder / "weights" / "last.pt").is_file():
-        return ["train", "--resume", str(place.folder)]
+def command(study: Study, place: Place, anew: bool = False) -> list[str]:
+    """Return the arguments of `yolo-qreg` that begin a training, or continue it where it was interrupted.
+
+    Args:
+        study: Says how.
+        place: Which, and where it lies.
+        anew: Return those that begin it in any case.
+    """
+    if not anew and (place.folder / "weights" / "last.pt").is_file():
+        device = [f"device={study.train['device']}"] if "device" in study.train else []
+        return ["train", "--resume", str(place.folder), *device]
     quant = place.run.quant
     words = ["train", "--bits", str(quant.bits)]
     if quant.bits != FLOAT_BITS:
@@ -98,12 +119,14 @@ def command(study: Study, place: Place) -> list[str]:
             value = getattr(quant, name)
             if value not in (None, False, ""):
                 words += [option] if value is True else [option, str(value)]
-    words += ["--data", study.data, "--model", _model(study.model), "--seed", str(place.run.seed)]
+    words += ["--data", study.data, "--model", model_of(study), "--seed", str(place.run.seed)]
     settings = {**study.train, "project": str(place.runs), "name": place.run.name, "exist_ok": True}
     return words + [f"{key}={value}" for key, value in settings.items()]
 
 
-def _model(name: str) -> str:
+def model_of(study: Study) -> str:
+    """Return what trainings start from: shipped weights by their file."""
+    name = study.model
     known = {path.stem for path in weights_folder().glob("*.json")}
     return str(shipped(name)) if name in known else name
 

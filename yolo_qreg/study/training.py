@@ -10,11 +10,10 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from yolo_qreg.errors import InputError
 from yolo_qreg.files import write_atomic
@@ -22,11 +21,14 @@ from yolo_qreg.study.plan import Study
 from yolo_qreg.study.runs import LOG, MARK, Place, Progress, command
 
 if TYPE_CHECKING:
-    from yolo_qreg.study.evaluation import Fill
+    from yolo_qreg.evaluation.evaluate import Evaluation
+    from yolo_qreg.evaluation.sweep import Watch
 
 INTERRUPTED = 130
 """Status of a training that was stopped and can be continued."""
 
+Fill = Callable[["Evaluation", "Watch"], object]
+"""Fills the missing cells of an evaluation."""
 Told = Callable[[Place, Progress], None]
 """Called when a training ends."""
 
@@ -37,6 +39,11 @@ class Site(Protocol):
     @property
     def device(self) -> str:
         """Of trainings and models, as the host names it; "" lets it choose."""
+        ...
+
+    @property
+    def kind(self) -> str | None:
+        """Kind of device that models run on: cpu, cuda or mps; None for what `device` is here."""
         ...
 
     @property
@@ -101,6 +108,8 @@ class Trainer:
             return Progress("failed", reason=f"{error.strerror} ({error.filename})")
         except InputError as error:  # a damaged checkpoint
             return Progress("failed", reason=str(error))
+        except Exception as error:  # whatever it is, the others go on
+            return Progress("failed", reason=f"{type(error).__name__}: {error}")
 
     def _train_unless_done(self, place: Place) -> Progress:
         place.folder.mkdir(parents=True, exist_ok=True)
@@ -114,10 +123,8 @@ class Trainer:
 
     def _train_alone(self, place: Place, log: BinaryIO) -> Progress:
         if _ended(place):  # while nobody was there to note it
-            return _note(place, {"status": 0, "reason": ""})
-        words = ["yolo-qreg", *command(self.study, place)]
+            return self._note(place, 0, "")
         (place.folder / MARK).unlink(missing_ok=True)
-        start = time.time()
         try:
             status = INTERRUPTED if self._stop.is_set() else self.site.train(self.study, place, log)
             reason = "" if status == 0 else _last_line(place)
@@ -125,8 +132,14 @@ class Trainer:
             status, reason = 2, str(error)
         if status == INTERRUPTED:
             return place.progress()
-        seconds = round(time.time() - start, 1)
-        return _note(place, {"status": status, "seconds": seconds, "command": shlex.join(words), "reason": reason})
+        return self._note(place, status, reason)
+
+    def _note(self, place: Place, status: int, reason: str) -> Progress:
+        """Write how a training ended, and return its progress."""
+        line = shlex.join(["yolo-qreg", *command(self.study, place, anew=True)])
+        text = json.dumps({"status": status, "command": line, "reason": reason}, indent=1) + "\n"
+        write_atomic(place.folder / MARK, lambda file: file.write(text.encode()))
+        return place.progress()
 
 
 @dataclass(slots=True)
@@ -136,10 +149,12 @@ class Machine:
     Attributes:
         at_once: How many share them.
         device: As the host names it; "" lets it choose.
+        kind: None: it is seen here what kind of device that is.
     """
 
     at_once: int = 1
     device: str = ""
+    kind: str | None = None
     _running: set[subprocess.Popen[bytes]] = field(default_factory=set)
     _stopped: bool = False
 
@@ -193,13 +208,6 @@ def _ended(place: Place) -> bool:
 
     last = place.folder / "weights" / "last.pt"
     return last.is_file() and not can_resume(last)
-
-
-def _note(place: Place, mark: dict[str, Any]) -> Progress:
-    """Write how a training ended, and return its progress."""
-    text = json.dumps(mark, indent=1) + "\n"
-    write_atomic(place.folder / MARK, lambda file: file.write(text.encode()))
-    return place.progress()
 
 
 def _lock(file: int) -> bool:
