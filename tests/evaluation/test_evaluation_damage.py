@@ -84,8 +84,8 @@ def test_the_name_of_a_cell_holds_all_it_depends_on(
         textures.append(str(folder))
     found = validation_pictures(shapes)
 
-    def name(textures: str = textures[0], names: tuple[str, ...] = found.names) -> str:
-        given = settings(shapes, tmp_path, corruptions=("frost",), severities=(1,), textures=textures)
+    def name(textures: str = textures[0], names: tuple[str, ...] = found.names, kind: str | None = None) -> str:
+        given = settings(shapes, tmp_path, corruptions=("frost",), severities=(1,), textures=textures, device_kind=kind)
         (cell,) = make_tasks(subjects(FP32), given, digest_of(found.pictures, names))[-1].cells.values()
         return cell.name
 
@@ -95,7 +95,9 @@ def test_the_name_of_a_cell_holds_all_it_depends_on(
     assert name(names=found.names[::-1]) != first
     with monkeypatch.context() as patch:
         patch.setattr(tasks_module, "device_type", lambda _: "cuda")
-        assert name() != first
+        elsewhere = name()
+    assert elsewhere != first
+    assert name(kind="cuda") == elsewhere  # filled by a machine of another kind than this one
     monkeypatch.setattr(tasks_module, "release_of", lambda package: f"{package} of tomorrow")
     assert name() != first
 
