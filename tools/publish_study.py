@@ -118,20 +118,16 @@ def gaps(findings: Findings) -> str:
         "| training | epoch | training loss | validation loss | gap | gap minus the twin's | best epoch | time |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    twins = findings.gaps(findings.units[0].label)
     for training in findings.trainings:
         gap, history = training.gap, training.history
         if gap is None or history is None:
             continue
-        twin = twins.get(training.run.seed)
-        change = (
-            signed(gap.of() - twin.of(), 3) if twin and training.run.quant.label != findings.units[0].label else DASH
-        )
+        change = findings.gap_change(training)
         cells = (
             training.run.name,
             str(gap.epoch),
             *(number(value, 3) for value in (gap.training_sum, gap.validation_sum, gap.of())),
-            change,
+            signed(change, 3),
             str(history.best_epoch or DASH),
             duration(history.seconds),
         )

@@ -14,6 +14,8 @@ from yolo_qreg.quant.registry import FLOAT_BITS, METHODS
 BN_BITS = 4
 """BatchNorm statistics are re-estimated by default at this width and below."""
 BN_IMAGES = 256
+STRIDE = 32
+"""What image sizes are multiples of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

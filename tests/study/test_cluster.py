@@ -76,7 +76,7 @@ def test_cells_are_filled_on_a_node_as_here(tmp_path: Path) -> None:
     )
     ready = prepare(subjects([weights]), settings)
     _, task = ready.tasks
-    job = node.Cells(
+    job = node.CellsJob(
         subjects=tuple(ready.subjects),
         settings=settings,
         data=str(data),
@@ -99,7 +99,7 @@ def test_a_node_with_other_boxes_does_not_train(tmp_path: Path) -> None:
     """One label of one training picture is enough to be refused."""
     data = ensure_shapes(tmp_path / "data", train=2, val=2)
     study = Study(data=str(data))
-    job = node.Training(study, study.runs()[0], None, node.fingerprint(str(data)))
+    job = node.TrainingJob(study, study.runs()[0], None, node.fingerprint(str(data)))
     node.fingerprint.cache_clear()
     label = next((data.parent / "labels" / "train").glob("*.txt"))
     label.write_text(label.read_text().splitlines()[0] + "\n")
@@ -178,7 +178,7 @@ def test_a_training_ends_with_its_node() -> None:
 
 def test_another_release_is_refused() -> None:
     """Before anything is done."""
-    job = node.Training(Study(), Study().runs()[0], None, "", release="0.0.0")
+    job = node.TrainingJob(Study(), Study().runs()[0], None, "", release="0.0.0")
     with pytest.raises(InputError, match=r"the study 0\.0\.0; install the same everywhere"):
         next(node.train(job, {}))
 

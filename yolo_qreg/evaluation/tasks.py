@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from corruptions.frost import frost_textures
+from yolo_qreg.config import STRIDE
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.cells import NAME_DIGITS, Cell
 from yolo_qreg.evaluation.damage import Damage
@@ -20,7 +21,6 @@ from yolo_qreg.evaluation.sweep import Task
 from yolo_qreg.host.datasets import LabelledPicture
 from yolo_qreg.host.predict import device_type
 
-STRIDE = 32
 PICTURE_VERSIONS = ("yolo-qreg", "numpy", "opencv-python", "pillow")
 """Packages whose release damaged pictures depend on."""
 MODEL_VERSIONS = ("ultralytics", "torch", "torchvision")

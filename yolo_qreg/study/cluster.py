@@ -98,7 +98,7 @@ def _append(path: Path, text: bytes) -> None:
         log.write(text)
 
 
-def train_there(job: node.Training, folder: Path, keeper: Any) -> int:
+def train_there(job: node.TrainingJob, folder: Path, keeper: Any) -> int:
     """Do a training on a node, send its files to the keeper as epochs end, and return its status."""
     ray: Any = import_module("ray")
     status = None
@@ -185,7 +185,7 @@ class Cluster:
         remote = self.ray.remote(**self.share.options, max_retries=LOSSES)(train_there)
         study, model = _portable(study)
         task = remote.remote(
-            node.Training(study, place.run, model, node.fingerprint(study.data)), place.folder, self.keeper
+            node.TrainingJob(study, place.run, model, node.fingerprint(study.data)), place.folder, self.keeper
         )
         self._running.add(task)
         if self._stopped:
@@ -233,7 +233,7 @@ class Cluster:
         )
         left = {}
         for task, cells in todo:
-            job = node.Cells(
+            job = node.CellsJob(
                 subjects=tuple(subjects[name] for name in cells),
                 settings=settings,
                 data=data,

@@ -100,6 +100,11 @@ class Findings:
         found = ((t.run.seed, t.gap) for t in self.trainings if t.run.quant.label == unit)
         return {seed: gap for seed, gap in found if gap}
 
+    def gap_change(self, training: Training) -> float | None:
+        """Return how much wider a training's gap is than its twin's; None for the twin, and where one is not known."""
+        gap, twin = training.gap, self.gaps(self.units[0].label).get(training.run.seed)
+        return gap.of() - twin.of() if gap and twin and training.run.quant.bits != FLOAT_BITS else None
+
     def loss_change(self, unit: str, measure: Callable[[Gap], float]) -> Estimate | None:
         """Return by how much a measure of losses differs from the twin's of the same seed; None without such a pair."""
         ours, twins = self.gaps(unit), self.gaps(self.units[0].label)

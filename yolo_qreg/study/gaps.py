@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from yolo_qreg.quant.registry import FLOAT_BITS
 from yolo_qreg.report import markup
 from yolo_qreg.report.curves import LOSSES
 from yolo_qreg.report.markup import Html, el
@@ -75,16 +74,15 @@ def _change(found: Estimate | None) -> Html:
 
 
 def _by_run(findings: Findings) -> Html:
-    twins = findings.gaps(findings.units[0].label)
     names = ("epoch", "training", "validation", "gap", "against twin", *(f"gap, {loss}" for loss in LOSSES))
     head = el("tr", el("th", "run", scope="col"), (el("th", name, scope="col", class_="num") for name in names))
     body = []
     for training in findings.trainings:
-        gap, twin = training.gap, twins.get(training.run.seed)
+        gap = training.gap
         if gap is None:
             continue
         sums = (gap.training_sum, gap.validation_sum, gap.of())
-        change = gap.of() - twin.of() if twin and training.run.quant.bits != FLOAT_BITS else None
+        change = findings.gap_change(training)
         parts = (gap.of(loss) if loss in gap.training else None for loss in LOSSES)
         body.append(
             el(

@@ -38,12 +38,13 @@ Files = dict[str, bytes]
 POLL = 0.5
 """Seconds between looks at a training."""
 LAST = "weights/last.pt"
+"""What a training is continued from, by its path in the run folder."""
 PARENT_DIES = 1
 """PR_SET_PDEATHSIG of Linux."""
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class TrainingJob:
     """A training to do, or to continue.
 
     Attributes:
@@ -62,7 +63,7 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
+class CellsJob:
     """One kind of pictures to show to models.
 
     Attributes:
@@ -99,7 +100,7 @@ class Delivery:
     status: int | None = None
 
 
-def train(job: Training, files: Files) -> Iterator[Delivery]:
+def train(job: TrainingJob, files: Files) -> Iterator[Delivery]:
     """Do a training, and yield its files as epochs end; the last one has the status.
 
     Args:
@@ -169,7 +170,7 @@ def _changed(folder: Path, known: State, now: State) -> Files:
     return {name: (folder / name).read_bytes() for name, state in now.items() if known.get(name) != state}
 
 
-def fill(job: Cells, *weights: bytes) -> Files:
+def fill(job: CellsJob, *weights: bytes) -> Files:
     """Return the files of cells, by their path in a store.
 
     Args:
@@ -208,10 +209,9 @@ def fingerprint(data: str) -> str:
     """Return a hash of what trainings depend on: names, sizes and boxes of both splits' pictures, and releases."""
     digest = hashlib.sha256(json.dumps([release_of(name) for name in MODEL_VERSIONS]).encode())
     path = resolve_data(data)
-    with (Path(gettempdir()) / "yolo-qreg-scan.lock").open("w") as lock:
-        fcntl.flock(
-            lock, fcntl.LOCK_EX
-        )  # the host keeps what it found; tasks of one machine must not write that at once
+    with (Path(gettempdir()) / f"yolo-qreg-scan-{os.getuid()}.lock").open("w") as lock:
+        # The host keeps what it found; tasks of one machine must not write that at once.
+        fcntl.flock(lock, fcntl.LOCK_EX)
         for split in ("train", "val"):
             for picture in validation_pictures(path, split=split).pictures:
                 digest.update(f"{picture.path.name} {picture.size}".encode("utf-8", "surrogatepass"))
@@ -229,7 +229,7 @@ def _check_release(release: str) -> None:
 
 
 def read_files(folder: Path) -> Files:
-    """Return the files of a run folder, without its log."""
+    """Return the files of a folder, without the log of a training and what is being written."""
     return _changed(folder, {}, _states(folder))
 
 

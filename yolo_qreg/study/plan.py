@@ -12,13 +12,11 @@ from typing import Any
 import yaml
 
 from corruptions import select
-from yolo_qreg.config import QuantConfig
+from yolo_qreg.config import STRIDE, QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.files import write_atomic
 from yolo_qreg.quant.registry import FLOAT_BITS
 
-STRIDE = 32
-"""What image sizes are multiples of."""
 EPOCHS = 100
 """The host's default."""
 GRID = ("methods", "bits", "seeds")

@@ -10,7 +10,6 @@ from pathlib import Path
 from corruptions import CORRUPTIONS
 from yolo_qreg.evaluation.results import CLEAN
 from yolo_qreg.files import write_atomic
-from yolo_qreg.quant.registry import FLOAT_BITS
 from yolo_qreg.report import paper
 from yolo_qreg.report.curves import LOSSES
 from yolo_qreg.report.text import paper_order
@@ -103,9 +102,8 @@ def map_rows(findings: Findings) -> Iterator[Row]:
 
 def gap_rows(findings: Findings) -> Iterator[Row]:
     """Yield a row for each training that came to its end: its losses there, and their change from its twin's."""
-    twins = findings.gaps(findings.units[0].label)
     for training in findings.trainings:
-        gap, twin = training.gap, twins.get(training.run.seed)
+        gap = training.gap
         if gap is None:
             continue
         yield {
@@ -120,7 +118,7 @@ def gap_rows(findings: Findings) -> Iterator[Row]:
             f"validation_{SUM}": gap.validation_sum,
             f"gap_{SUM}": gap.of(),
             "rise": gap.rise,
-            "gap_change": gap.of() - twin.of() if twin and training.run.quant.bits != FLOAT_BITS else None,
+            "gap_change": findings.gap_change(training),
         }
 
 
