@@ -12,7 +12,7 @@ PACKAGE = ROOT / "yolo_qreg"
 
 ORDER: tuple[set[str], ...] = (
     {"errors"},
-    {"files", "quant.registry"},
+    {"files", "progress", "quant.registry"},
     {"config"},
     {"quant"},
     {"patch"},
@@ -24,6 +24,7 @@ ORDER: tuple[set[str], ...] = (
     {"evaluation"},
     {"report", "analysis"},
     {"study"},
+    {"api"},
     {"cli"},
     {"__main__"},
 )

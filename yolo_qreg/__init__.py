@@ -9,25 +9,75 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from yolo_qreg.api import (
+        describe,
+        evaluate,
+        export_weights,
+        load_results,
+        resume,
+        run_study,
+        train,
+        unpack,
+        write_report,
+    )
     from yolo_qreg.config import QuantConfig, TrainConfig
     from yolo_qreg.errors import InputError
-    from yolo_qreg.host.run import train
+    from yolo_qreg.evaluation.config import EvalConfig
+    from yolo_qreg.evaluation.results import Delta, Results, Score
     from yolo_qreg.host.trainer import QATTrainer
     from yolo_qreg.patch import bake, quantize_convs
+    from yolo_qreg.study.plan import Study, load_study
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Delta": "yolo_qreg.evaluation.results",
+    "EvalConfig": "yolo_qreg.evaluation.config",
     "InputError": "yolo_qreg.errors",
     "QATTrainer": "yolo_qreg.host.trainer",
     "QuantConfig": "yolo_qreg.config",
+    "Results": "yolo_qreg.evaluation.results",
+    "Score": "yolo_qreg.evaluation.results",
+    "Study": "yolo_qreg.study.plan",
     "TrainConfig": "yolo_qreg.config",
     "bake": "yolo_qreg.patch",
+    "describe": "yolo_qreg.api",
+    "evaluate": "yolo_qreg.api",
+    "export_weights": "yolo_qreg.api",
+    "load_results": "yolo_qreg.api",
+    "load_study": "yolo_qreg.study.plan",
     "quantize_convs": "yolo_qreg.patch",
-    "train": "yolo_qreg.host.run",
+    "resume": "yolo_qreg.api",
+    "run_study": "yolo_qreg.api",
+    "train": "yolo_qreg.api",
+    "unpack": "yolo_qreg.api",
+    "write_report": "yolo_qreg.api",
 }
 
-__all__ = ["InputError", "QATTrainer", "QuantConfig", "TrainConfig", "__version__", "bake", "quantize_convs", "train"]
+__all__ = [
+    "Delta",
+    "EvalConfig",
+    "InputError",
+    "QATTrainer",
+    "QuantConfig",
+    "Results",
+    "Score",
+    "Study",
+    "TrainConfig",
+    "__version__",
+    "bake",
+    "describe",
+    "evaluate",
+    "export_weights",
+    "load_results",
+    "load_study",
+    "quantize_convs",
+    "resume",
+    "run_study",
+    "train",
+    "unpack",
+    "write_report",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -35,3 +85,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names, found or not."""
+    return sorted({*globals(), *__all__})

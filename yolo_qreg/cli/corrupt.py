@@ -55,10 +55,10 @@ def _copy(data: str, form: Any, workers: int | None, strict: bool, **options: An
     if job.parameters != "imagenet-c":
         raise InputError(f"--parameters {job.parameters} are for tiny pictures; a data set's copy takes imagenet-c")
 
-    from yolo_qreg.cli.progress import watched
     from yolo_qreg.evaluation.corrupted_copy import CopySettings, write_copy
     from yolo_qreg.evaluation.damage import available_cores
     from yolo_qreg.host.datasets import resolve_data
+    from yolo_qreg.progress import watched
 
     out: Path = options["out"]
     settings = CopySettings(

@@ -21,45 +21,35 @@ def command(out: Path) -> None:
     two CPU cores; nothing is downloaded.
     """
     from corruptions import CORRUPTIONS
-    from yolo_qreg.cli.eval_corrupted import run_evaluation
+    from yolo_qreg.api import evaluate, train
+    from yolo_qreg.cli.eval_corrupted import show
     from yolo_qreg.config import QuantConfig, TrainConfig
-    from yolo_qreg.data.shapes import ensure_shapes
-    from yolo_qreg.evaluation.damage import default_workers
-    from yolo_qreg.evaluation.models import subjects
-    from yolo_qreg.evaluation.tasks import Settings
-    from yolo_qreg.host.run import train
+    from yolo_qreg.evaluation.config import EvalConfig
     from yolo_qreg.shipped import read_card, shipped
 
-    data, float_weights = ensure_shapes(), shipped("shapes-fp32")
-    recipe = read_card("shapes-dorefa8")["recipe"]
+    float_weights, recipe = shipped("shapes-fp32"), read_card("shapes-dorefa8")["recipe"]
+    place = {"project": str(out.parent.resolve()), "name": out.name, "exist_ok": True}
     folder = train(
         TrainConfig(
             quant=QuantConfig(method="dorefa", bits=8),
-            data=data,
+            data="shapes",
             model=float_weights,
-            settings={
-                **recipe,
-                "plots": True,
-                "project": str(out.parent.resolve()),
-                "name": out.name,
-                "exist_ok": True,
-            },
+            settings={**recipe, "plots": True, **place},
         )
     )
     best = folder / "weights" / "best.pt"
-    chosen = subjects([float_weights, best])
-    settings = Settings(
-        data=data,
+    config = EvalConfig(
+        weights=[best],
+        baseline=float_weights,
+        data="shapes",
         out=folder / "corrupted",
         imgsz=recipe["imgsz"],
-        corruptions=tuple(CORRUPTIONS),
-        severities=(SEVERITY,),
+        severities=[SEVERITY],
         batch=recipe["batch"],
         device="cpu",
-        workers=default_workers(),
         limit=PICTURES,
     )
     click.echo(f"Evaluating on {PICTURES} pictures, clean and under {len(CORRUPTIONS)} corruptions.")
-    run_evaluation(chosen, chosen[0].model.name, settings)
+    show(evaluate(config), folder / "corrupted")
     click.echo(f"Results: {folder} (results.csv and .png, quantization.csv and .png, weights/)")
     click.echo(f"Try: yolo-qreg info {best}")

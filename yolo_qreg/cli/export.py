@@ -23,8 +23,7 @@ def command(source: Path, to: str, fp32: bool, out: Path | None) -> None:
     yolo-qreg export runs/detect/dorefa-8bit --to pt
     yolo-qreg export runs/detect/lsq-2bit --to packed --out detector.safetensors
     """
-    from yolo_qreg.export.packed import to_packed
-    from yolo_qreg.export.plain import to_plain
+    from yolo_qreg.api import export_weights
 
-    written = (to_plain if to == "pt" else to_packed)(source, out, fp32=fp32)
+    written = export_weights(source, "pt" if to == "pt" else "packed", out, fp32=fp32)
     click.echo(f"{written} ({written.stat().st_size / 1e6:.2f} MB)")

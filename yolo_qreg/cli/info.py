@@ -29,7 +29,7 @@ def command(file: Path, as_json: bool) -> None:
     yolo-qreg info runs/detect/lsq-4bit
     yolo-qreg info detector.safetensors --json
     """
-    from yolo_qreg.export.describe import describe
+    from yolo_qreg.api import describe
 
     found = describe(file)
     if as_json:

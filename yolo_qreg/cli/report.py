@@ -6,8 +6,6 @@ from pathlib import Path
 
 import click
 
-from yolo_qreg.cli.study import PLAN
-
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
@@ -27,12 +25,6 @@ def command(folder: Path, palette: str) -> None:
     yolo-qreg report runs/voc
     yolo-qreg report runs/voc --palette accessible
     """
-    if (folder / PLAN).is_file():
-        from yolo_qreg.study.plan import load_study
-        from yolo_qreg.study.report import write_study_report
+    from yolo_qreg.api import write_report
 
-        click.echo(f"{write_study_report(load_study(str(folder / PLAN)), folder, palette)}")
-        return
-    from yolo_qreg.report import write_report
-
-    click.echo(f"{write_report(folder, palette=palette)}")
+    click.echo(f"{write_report(folder, palette)}")

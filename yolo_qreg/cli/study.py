@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,7 @@ from yolo_qreg.quant.registry import METHODS
 
 if TYPE_CHECKING:
     from yolo_qreg.study.plan import Study
-    from yolo_qreg.study.runs import Place, Progress
-    from yolo_qreg.study.training import Site
+    from yolo_qreg.study.runs import Place
 
 SEVERAL: dict[str, Callable[[str], bool]] = {
     "--methods": METHODS.__contains__,
@@ -25,7 +23,6 @@ SEVERAL: dict[str, Callable[[str], bool]] = {
     "--seeds": str.isdigit,
 }
 """Options with more than one value, and what such a value looks like."""
-PLAN = "study.yaml"
 
 
 class Variadic(click.Command):
@@ -74,27 +71,25 @@ def command(
     yolo-qreg study --methods dorefa lsq --bits 2 4 8 --seeds 0 1 2 --data voc epochs=100 imgsz=320
     yolo-qreg study quick --jobs 4 --status
     """
-    from yolo_qreg.study.plan import load_study, note_plan
-    from yolo_qreg.study.runs import check_same, places
-
     names = [word for word in words if "=" not in word]
     if len(names) > 1:
         raise InputError(f"{names[1]} is one word too many; a study has one name, and settings are KEY=VALUE")
     study = _study(names, dict(parse_setting(word) for word in words if "=" in word), grid)
     folder = out or Path("runs/study") / (Path(names[0]).stem if names else "study")
-    if (folder / PLAN).is_file():
-        check_same(study, load_study(str(folder / PLAN)), folder)
-    todo = places(study, folder)
     if status:
-        _show(todo, study, jobs)
+        from yolo_qreg.study.run import known_places
+
+        _show(known_places(study, folder), study, jobs)
         return
-    _check(study)
-    site = _site(ray, jobs, device or str(study.train.get("device") or ""))
-    note_plan(study, folder / PLAN)
-    _train(study, todo, site)
-    _evaluate(study, [place for place in todo if place.progress().state == "finished"], folder, site)
-    _show(todo, study, jobs)
-    if any(place.progress().state != "finished" for place in todo):
+    from yolo_qreg.api import run_study
+    from yolo_qreg.study.report import print_study_summary
+
+    done = run_study(study, folder, jobs=jobs, device=device, ray=ray)
+    print_study_summary(study, folder, by_seed=done.results)
+    seeds = ", ".join(f"seed-{seed}" for seed in done.results) or "none"
+    click.echo(f"\nReport: {done.page}; those of the seeds: {seeds}")
+    _show(done.places, study, jobs)
+    if not done.complete:
         click.get_current_context().exit(1)
 
 
@@ -106,68 +101,7 @@ def _study(names: list[str], settings: dict[str, Any], grid: dict[str, Any]) -> 
     return study_from({**base, **given, "train": {**base["train"], **settings}})
 
 
-def _check(study: Study) -> None:
-    """Check what all trainings share before anything is begun; the data set is made or scanned here."""
-    from yolo_qreg.host.datasets import resolve_data, validation_pictures
-    from yolo_qreg.host.run import check_model, check_settings
-    from yolo_qreg.study.runs import model_of
-
-    check_settings(study.train)
-    check_model(model_of(study))
-    data = resolve_data(study.data)
-    for split in ("train", "val"):  # the host keeps what it found; trainings side by side must not write that at once
-        validation_pictures(data, split=split)
-
-
-def _site(address: str | None, jobs: int, device: str) -> Site:
-    if address is None:
-        from yolo_qreg.study.training import Machine
-
-        return Machine(jobs, device)
-    from yolo_qreg.study.cluster import Cluster
-
-    return Cluster.connect(address, jobs, device)
-
-
-def _train(study: Study, todo: list[Place], site: Site) -> None:
-    from yolo_qreg.study.training import Trainer
-
-    missing = [place for place in todo if place.progress().state != "finished"]
-    if not missing:
-        return
-
-    def told(place: Place, progress: Progress) -> None:
-        note = f": {progress.reason}" if progress.reason else ""
-        click.echo(f"{place.run.name}: {progress.state} after {progress.epochs} epochs{note}", err=True)
-
-    click.echo(f"training {', '.join(place.run.name for place in missing)}; logs lie in {missing[0].runs}", err=True)
-    settings = {key: value for key, value in study.train.items() if key != "device"}
-    settings |= {"device": site.device} if site.device else {}
-    try:
-        Trainer(replace(study, train=settings), site).run(missing, told)
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt("interrupted; repeat the command to continue the study") from stop
-
-
-def _evaluate(study: Study, finished: list[Place], folder: Path, site: Site) -> None:
-    from yolo_qreg.cli.progress import watched
-    from yolo_qreg.report import write_report
-    from yolo_qreg.study.evaluation import evaluate_study
-    from yolo_qreg.study.report import print_study_summary, write_study_report
-
-    try:
-        with watched() as watch:
-            found = evaluate_study(study, finished, folder, site, watch)
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt("interrupted; repeat the command to continue the study") from stop
-    for seed, results in found.items():
-        write_report(folder / f"seed-{seed}", results)
-    page = write_study_report(study, folder, by_seed=found)
-    print_study_summary(study, folder, by_seed=found)
-    click.echo(f"\nReport: {page}; those of the seeds: {', '.join(f'seed-{seed}' for seed in found) or 'none'}")
-
-
-def _show(todo: list[Place], study: Study, jobs: int) -> None:
+def _show(todo: Sequence[Place], study: Study, jobs: int) -> None:
     from yolo_qreg.study.runs import time_left
 
     progress = [place.progress() for place in todo]

@@ -47,13 +47,13 @@ def command(settings: tuple[str, ...], resume: Path | None, **options: Any) -> N
         if given:
             names = ", ".join("--" + name.replace("_", "-") for name in given)
             raise InputError(f"--resume takes these from the run: {names}; drop them, or start a new run")
-        from yolo_qreg.host.run import resume as resume_run
+        from yolo_qreg import api
 
-        folder = resume_run(resume, passed)
+        folder = api.resume(resume, passed)
     else:
         data, model, seed = options.pop("data"), options.pop("model"), options.pop("seed")
         config = TrainConfig(quant=QuantConfig(**options), data=data, model=model, seed=seed, settings=passed)
-        from yolo_qreg.host.run import train
+        from yolo_qreg.api import train
 
         folder = train(config)
     click.echo(f"\nResults: {folder}\nWeights: {folder / 'weights' / 'best.pt'} (loads in plain Ultralytics)")

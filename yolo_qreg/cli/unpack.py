@@ -17,7 +17,7 @@ def command(packed: Path, out: Path | None) -> None:
     yolo-qreg unpack detector.safetensors
     yolo-qreg unpack detector.safetensors --out detector.pt
     """
-    from yolo_qreg.export.packed import unpack
+    from yolo_qreg.api import unpack
 
     written = unpack(packed, out)
     click.echo(f"{written} ({written.stat().st_size / 1e6:.2f} MB)")

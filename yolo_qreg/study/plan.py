@@ -19,6 +19,8 @@ from yolo_qreg.quant.registry import FLOAT_BITS
 
 EPOCHS = 100
 """The host's default."""
+PLAN = "study.yaml"
+"""What a study's folder says that it holds."""
 GRID = ("methods", "bits", "seeds")
 """What may grow in a study that was begun."""
 

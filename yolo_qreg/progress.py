@@ -13,11 +13,21 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 Watch = Callable[[str, int], None]
 """Told what is under way and how much of it was done since the last call."""
+Tell = Callable[[str], object]
+"""Given a line that is worth knowing while work goes on."""
+
+
+def teller(quiet: bool = False) -> Tell:
+    """Return what prints a line on standard error, or drops it."""
+    return (lambda _: None) if quiet else lambda line: click.echo(line, err=True)
 
 
 @contextmanager
-def watched() -> Iterator[Callable[[int], Watch]]:
-    """Yield a function that is given the amount of work and returns what is told of progress."""
+def watched(quiet: bool = False) -> Iterator[Callable[[int], Watch]]:
+    """Yield a function that is given the amount of work and returns what is told of progress; nothing if `quiet`."""
+    if quiet:
+        yield lambda total: lambda label, done: None
+        return
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _Lines

@@ -1,0 +1,231 @@
+"""What the commands do, as functions: each command calls one of these and prints what it returns.
+
+They share one manner. Settings are frozen dataclasses that are checked when made; bad input raises `InputError`, whose
+one line says value, rule and remedy. Numbers of the API are fractions where they are scores (mAP 0..1) and points
+(x 100) where they are differences. Progress and notes go to standard error unless `quiet`. Work that was interrupted
+is continued by the same call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from yolo_qreg.config import TrainConfig
+from yolo_qreg.progress import teller, watched
+
+if TYPE_CHECKING:
+    from yolo_qreg.evaluation.config import EvalConfig
+    from yolo_qreg.evaluation.results import Results
+    from yolo_qreg.export.describe import Description
+    from yolo_qreg.study.plan import Study
+    from yolo_qreg.study.run import Outcome
+
+# Heavy parts are imported where they are used: what can be refused without torch is refused at once.
+
+
+def train(config: TrainConfig) -> Path:
+    """Train with quantized weights, or the FP32 twin.
+
+    Args:
+        config: Model, data, quantization, seed, and Ultralytics' own training settings.
+
+    Returns:
+        The run folder; weights/best.pt and weights/last.pt in it load in plain Ultralytics.
+
+    Raises:
+        InputError: A setting, the data set or the model file is wrong; nothing was trained.
+
+    Example:
+        `train(TrainConfig(quant=QuantConfig(method="lsq", bits=4), data="shapes", settings={"epochs": 20}))`
+    """
+    from yolo_qreg.host import run
+
+    return run.train(config)
+
+
+def resume(folder: str | Path, settings: Mapping[str, Any] | None = None) -> Path:
+    """Continue an interrupted training from its last epoch, or finish one that was killed while it ended.
+
+    Args:
+        folder: A run folder, or its weights/last.pt.
+        settings: What may change on the way, such as {"device": 0, "workers": 4}.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        InputError: There is nothing to continue, or a setting may not change.
+    """
+    from yolo_qreg.host import run
+
+    return run.resume(Path(folder), settings)
+
+
+def evaluate(config: EvalConfig, *, quiet: bool = False) -> Results:
+    """Measure models on clean and corrupted pictures, and what each gains or loses against its FP32 twin.
+
+    `config.out` gets scores, differences, pictures and the page report.html. What was finished before is kept.
+
+    Args:
+        config: Models, pictures and damage.
+        quiet: Whether to say nothing on the way.
+
+    Returns:
+        Scores (fractions) and differences (points, with 95% intervals); `results.delta(model, "all").points` is the
+        mean gain over all corruptions.
+
+    Raises:
+        InputError: Weights or data cannot be used or do not fit each other, or a folder cannot be written.
+        KeyboardInterrupt: Ctrl-C; what is finished is kept.
+
+    Example:
+        `evaluate(EvalConfig(weights=["runs/detect/lsq-4bit"], corruptions=["fog"], severities=[3]))`
+    """
+    from yolo_qreg.evaluation import evaluate as work
+    from yolo_qreg.evaluation.choice import choose, settle
+    from yolo_qreg.evaluation.results import save
+    from yolo_qreg.report import write_report as write_page
+
+    tell = teller(quiet)
+    baseline = None if config.baseline is None else Path(config.baseline)
+    chosen, base = choose([Path(path) for path in config.weights], baseline, tell)
+    settings = settle(config, chosen, tell)
+    try:
+        with watched(quiet) as watch:
+            results = work.evaluate(chosen, base, settings, watch)
+        results = replace(results, setup={**results.setup, "command": config.command()})
+        save(results, settings.out)
+        write_page(settings.out, results, palette=config.palette)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(
+            f"interrupted; what was finished is kept in {settings.out}: repeat the command to continue"
+        ) from stop
+    return results
+
+
+def run_study(
+    study: Study,
+    out: str | Path,
+    *,
+    jobs: int = 1,
+    device: str = "",
+    ray: str | None = None,
+    quiet: bool = False,
+) -> Outcome:
+    """Train the FP32 twin and every method x bits x seed of a study, evaluate all of them, and report.
+
+    Everything is resumable: the same call does what is missing, and the grid may have grown.
+
+    Args:
+        study: The grid and its schedule.
+        out: Folder of the study.
+        jobs: Trainings at a time; with `ray`, on each GPU.
+        device: As the host names it; "" lets the study's settings or the host choose.
+        ray: Address of a Ray cluster ("local", "auto" or "HOST:PORT"); None works on this machine without Ray.
+        quiet: Whether to say nothing on the way.
+
+    Returns:
+        How each training ended, the results by seed, and the page. A training that failed stops no other.
+
+    Raises:
+        InputError: The study, its data or its model cannot be used, or `out` holds another study.
+        KeyboardInterrupt: Ctrl-C; what is finished is kept.
+    """
+    from yolo_qreg.study import run
+
+    return run.run_study(study, Path(out), jobs=jobs, device=device, ray=ray, quiet=quiet)
+
+
+def export_weights(
+    source: str | Path, to: Literal["pt", "packed"], out: str | Path | None = None, *, fp32: bool = False
+) -> Path:
+    """Write a run's weights for others to use.
+
+    Args:
+        source: A run folder (its weights/best.pt is taken) or a checkpoint of ours.
+        to: "pt", a plain file that loads without this package, or "packed", integer codes at their own width.
+        out: File to write, .pt or .safetensors; by default beside the weights.
+        fp32: Store float32 instead of fp16 where there are no codes.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: The source is no checkpoint of ours, or `out` cannot be written.
+    """
+    from yolo_qreg.errors import InputError
+
+    if to not in ("pt", "packed"):
+        raise InputError(f"to={to!r} is no kind of export; choose pt or packed")
+    from yolo_qreg.export.packed import to_packed
+    from yolo_qreg.export.plain import to_plain
+
+    return (to_plain if to == "pt" else to_packed)(Path(source), None if out is None else Path(out), fp32=fp32)
+
+
+def unpack(packed: str | Path, out: str | Path | None = None) -> Path:
+    """Turn packed weights back into a .pt that plain Ultralytics loads, equal in every bit to `export_weights`.
+
+    Args:
+        packed: A .safetensors file that `export_weights` wrote.
+        out: File to write; by default beside the packed one.
+
+    Raises:
+        InputError: The file is not packed weights or is damaged.
+    """
+    from yolo_qreg.export import packed as container
+
+    return container.unpack(Path(packed), None if out is None else Path(out))
+
+
+def describe(file: str | Path) -> Description:
+    """Return what a weight file is: method, bits, levels used, SQNR (dB) and bytes of every layer, and its training.
+
+    Args:
+        file: A run folder, a .pt of ours or of plain Ultralytics, or a packed file.
+
+    Raises:
+        InputError: It is none of these, or damaged.
+    """
+    from yolo_qreg.export import describe as work
+
+    return work.describe(Path(file))
+
+
+def load_results(folder: str | Path) -> Results:
+    """Read the results of an evaluation from its folder.
+
+    Raises:
+        InputError: It holds none, or damaged ones.
+    """
+    from yolo_qreg.evaluation import results
+
+    return results.load(Path(folder))
+
+
+def write_report(folder: str | Path, palette: str = "paper") -> Path:
+    """Write the page and the figures of an evaluation or a study again, from its scores.
+
+    Args:
+        folder: What `evaluate` or `run_study` wrote.
+        palette: "paper" (green and red) or "accessible" (blue and orange).
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: The folder holds no results, or there is no such palette.
+    """
+    from yolo_qreg.study.plan import PLAN, load_study
+
+    folder = Path(folder)
+    if (folder / PLAN).is_file():
+        from yolo_qreg.study.report import write_study_report
+
+        return write_study_report(load_study(str(folder / PLAN)), folder, palette)
+    from yolo_qreg.report import write_report as write_page
+
+    return write_page(folder, palette=palette)

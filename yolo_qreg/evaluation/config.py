@@ -1,0 +1,120 @@
+"""Settings of an evaluation as frozen data, checked when made. No torch: refused before anything heavy loads."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from yolo_qreg.config import STRIDE
+from yolo_qreg.errors import InputError
+
+PALETTES = ("paper", "accessible")
+FEWEST_RESAMPLES = 200
+SEVERITIES = (1, 2, 3, 4, 5)
+OPTIONS = {"corruptions": "--corruptions", "severities": "--severity"}
+"""Fields whose option has another name than their own, or whose values are joined by commas."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalConfig:
+    """One evaluation: which models, on which pictures, under which damage.
+
+    Attributes:
+        weights: Run folders, .pt, .onnx or exported folders: anything that Ultralytics runs. None given, the newest
+            quantized run is taken.
+        baseline: FP32 weights to compare with; by default the FP32 model among `weights`, else the FP32 twin.
+        data: "voc", "shapes" or a data set's YAML file, of which the `val` split is taken; by default what the models
+            were trained on.
+        out: Folder of the results.
+        corruptions: Names, or groups: all, benchmark, noise, blur, weather, digital.
+        severities: Each 1 to 5.
+        imgsz: Longer side of pictures as models see them, in pixels, a multiple of 32; by default that of the training.
+        batch: Pictures at a time.
+        device: As the host names it: cpu, 0, mps; "" lets it choose.
+        workers: Processes that damage pictures; None for as many as suit the cores, 0 for none.
+        limit: Number of pictures, spread evenly over the split; None for all.
+        seed: Of the corruptions' random numbers and of the bootstrap.
+        resamples: Of the bootstrap, 200 or more.
+        textures: Folder of pictures for frost; None for the default.
+        cache: Folder to keep corrupted pictures in, losslessly; None to keep none.
+        strict: Whether a picture that cannot be used is an error; else it is left out, and named in the results.
+        palette: Of the page: "paper" (green and red) or "accessible" (blue and orange).
+
+    Raises:
+        InputError: A value cannot be used.
+    """
+
+    weights: Sequence[str | Path] = ()
+    baseline: str | Path | None = None
+    data: str | Path | None = None
+    out: str | Path = Path("runs/corrupted")
+    corruptions: Sequence[str] = ("all",)
+    severities: Sequence[int] = SEVERITIES
+    imgsz: int | None = None
+    batch: int = 16
+    device: str = ""
+    workers: int | None = None
+    limit: int | None = None
+    seed: int = 0
+    resamples: int = 1000
+    textures: str | Path | None = None
+    cache: str | Path | None = None
+    strict: bool = False
+    palette: str = PALETTES[0]
+
+    def __post_init__(self) -> None:
+        """Check names, levels and numbers; lists become tuples, and paths `Path`."""
+        self._plain()
+        self._check_kinds()
+        for name, least in (("imgsz", STRIDE), ("batch", 1), ("limit", 1), ("resamples", FEWEST_RESAMPLES)):
+            self._check_whole(name, least, optional=name in {"imgsz", "limit"})
+        for name in ("workers", "seed"):
+            self._check_whole(name, 0, optional=name == "workers")
+        if self.imgsz is not None and self.imgsz % STRIDE:
+            nearest = max(STRIDE, round(self.imgsz / STRIDE) * STRIDE)
+            raise InputError(f"imgsz={self.imgsz} is no multiple of {STRIDE}; use {nearest}")
+        if self.palette not in PALETTES:
+            raise InputError(f"palette={self.palette!r} is unknown; choose one of {', '.join(PALETTES)}")
+
+    def _plain(self) -> None:
+        for name in ("weights", "corruptions", "severities"):
+            value = getattr(self, name)
+            one = isinstance(value, (str, Path, int)) or not isinstance(value, Iterable)
+            object.__setattr__(self, name, (value,) if one else tuple(value))
+        object.__setattr__(self, "weights", tuple(Path(path) for path in self.weights))
+        for name in ("baseline", "out", "textures", "cache"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, Path(value))
+
+    def _check_kinds(self) -> None:
+        from corruptions import select
+        from corruptions.registry import is_severity, textures_for
+
+        if not self.severities:
+            raise InputError("severities is empty; name at least one of 1, 2, 3, 4, 5")
+        if wrong := [level for level in self.severities if not is_severity(level)]:
+            raise InputError(f"severity {wrong[0]!r} is not one of 1, 2, 3, 4, 5; give one or more of these")
+        try:
+            textures_for(select(self.corruptions), None if self.textures is None else Path(self.textures))
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+    def _check_whole(self, name: str, least: int, *, optional: bool) -> None:
+        value = getattr(self, name)
+        if value is None and optional:
+            return
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise InputError(f"{name}={value!r} is not a whole number of {least} or more; correct it")
+
+    def command(self) -> str:
+        """Return the command that does the same, for the page and run.json."""
+        words = ["yolo-qreg", "eval-corrupted", *map(str, self.weights)]
+        for entry in fields(self)[1:]:
+            value = getattr(self, entry.name)
+            if value == entry.default:
+                continue
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words += [OPTIONS.get(entry.name, f"--{entry.name}"), *([] if value is True else [text])]
+        return shlex.join(words)
