@@ -13,7 +13,7 @@ PACKAGE = ROOT / "yolo_qreg"
 ORDER: tuple[set[str], ...] = (
     {"errors"},
     {"files", "progress", "quant.registry"},
-    {"config"},
+    {"config", "sealed"},
     {"quant"},
     {"patch"},
     {"health"},

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import click
 
-MOST_PROBLEMS = 10
-
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.pass_context
@@ -31,7 +29,10 @@ def command(ctx: click.Context) -> None:
 @click.option("--copy", is_flag=True, help="Copy pictures instead of linking to them.")
 @click.option("--strict", is_flag=True, help="Stop at the first unreadable picture or annotation.")
 def voc(devkit: Path, out: Path, difficult: bool, copy: bool, strict: bool) -> None:
-    """Convert an official VOCdevkit folder to YOLO labels, without a download; what is done already is kept.
+    """Convert an official VOCdevkit folder to YOLO labels, without a download.
+
+    Run it again after lists, annotations or pictures changed: OUT then holds what they say now. What is right already
+    is kept, and files of yours are left alone.
 
     \b
     yolo-qreg data voc --devkit VOCdevkit --out datasets/VOC
@@ -41,14 +42,11 @@ def voc(devkit: Path, out: Path, difficult: bool, copy: bool, strict: bool) -> N
 
     done = convert_devkit(devkit, out, difficult=difficult, copy=copy, strict=strict)
     click.echo(
-        f"{', '.join(done.splits)}: {done.written} pictures converted, {done.unchanged} up to date; "
+        f"{', '.join(done.splits)}: {done.written} pictures converted, {done.unchanged} up to date, "
+        f"{done.removed} removed; "
         f"{done.boxes} boxes, {done.difficult} difficult {'kept' if difficult else 'dropped'}, "
         f"{done.clipped} clipped to their picture"
     )
-    for problem in done.problems[:MOST_PROBLEMS]:
-        click.echo(f"skipped: {problem}", err=True)
-    if len(done.problems) > MOST_PROBLEMS:
-        click.echo(f"skipped: {len(done.problems) - MOST_PROBLEMS} more", err=True)
     click.echo(f"{done.yaml}")
 
 

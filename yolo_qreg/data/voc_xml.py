@@ -15,6 +15,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+from PIL import Image
+
 # fmt: off
 CLASS_NAMES: tuple[str, ...] = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -24,6 +26,12 @@ CLASS_NAMES: tuple[str, ...] = (
 """Names by class number, in the host's order."""
 
 _NUMBERS: Mapping[str, int] = MappingProxyType({name: number for number, name in enumerate(CLASS_NAMES)})
+
+
+_ORIENTATION, _TURNED = 274, (5, 6, 7, 8)
+"""The EXIF tag, and its values that swap width and height."""
+_EASY = frozenset({"", "0", "false", "no", "n", "f", "unspecified"})
+_HARD = frozenset({"1", "true", "yes", "y", "t"})
 
 
 class Annotation(NamedTuple):
@@ -42,29 +50,36 @@ class Annotation(NamedTuple):
     skipped: tuple[str, ...]
 
 
-def read_annotation(path: Path, *, keep_difficult: bool) -> Annotation:
+def read_annotation(path: Path, size: tuple[int, int], *, keep_difficult: bool) -> Annotation:
     """Read a VOC XML file.
 
+    Args:
+        path: The file.
+        size: Width and height of its picture as it is shown. A file that says otherwise was made for another picture,
+            one since rescaled or one turned by its EXIF orientation, and nothing tells where its boxes lie in this one.
+        keep_difficult: Whether boxes marked difficult are kept.
+
     Raises:
-        OSError: If it cannot be read.
-        ValueError: If it is no XML, or gives no usable picture size.
+        ValueError: If it cannot be read, is no XML, or is of another picture size.
     """
     try:
-        root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
+        root = ElementTree.fromstring(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror})") from error
+    except Exception as error:  # what a parser raises for bytes that nobody foresaw is not to be listed
         raise ValueError(f"broken XML ({error})") from error
     width, height = _number(root, "size/width"), _number(root, "size/height")
-    if width < 1 or height < 1:
-        raise ValueError(f"picture size {width:g} x {height:g}")
+    if width != size[0] or height != size[1]:
+        raise ValueError(f"picture size {width:g} x {height:g}, but the picture is {size[0]} x {size[1]}")
     lines: list[str] = []
     skipped: list[str] = []
     difficult = clipped = 0
     for number, item in enumerate(root.iter("object"), start=1):
-        hard = (item.findtext("difficult") or "0").strip() == "1"
-        difficult += hard
-        if hard and not keep_difficult:
-            continue
         try:
+            hard = _is_difficult(item)
+            difficult += hard
+            if hard and not keep_difficult:
+                continue
             line, was_clipped = _label(item, width, height)
         except ValueError as error:
             skipped.append(f"object {number}: {error}")
@@ -72,6 +87,21 @@ def read_annotation(path: Path, *, keep_difficult: bool) -> Annotation:
         lines.append(line)
         clipped += was_clipped
     return Annotation(tuple(lines), difficult, clipped, tuple(skipped))
+
+
+def shown_size(path: Path) -> tuple[int, int]:
+    """Width and height of a picture as the host shows it, turned as its EXIF orientation says; reads the header alone.
+
+    Raises:
+        ValueError: If it is no picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            turned = picture.getexif().get(_ORIENTATION) in _TURNED
+    except Exception as error:  # as for a parser
+        raise ValueError("is no picture, or damaged") from error
+    return (height, width) if turned else (width, height)
 
 
 def _number(element: ElementTree.Element, path: str) -> float:
@@ -83,6 +113,13 @@ def _number(element: ElementTree.Element, path: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{path} is {text!r}, not a number")
     return value
+
+
+def _is_difficult(item: ElementTree.Element) -> bool:
+    text = (item.findtext("difficult") or "").strip().lower()
+    if text in _EASY | _HARD:
+        return text in _HARD
+    return _number(item, "difficult") != 0
 
 
 def _label(item: ElementTree.Element, width: float, height: float) -> tuple[str, bool]:
