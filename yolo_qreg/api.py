@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from yolo_qreg.config import TrainConfig
+from yolo_qreg.errors import InputError
 from yolo_qreg.progress import teller, watched
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from yolo_qreg.export.describe import Description
     from yolo_qreg.study.plan import Study
     from yolo_qreg.study.run import Outcome
+
+Kind = Literal["pt", "packed", "onnx"]
+"""Of an export."""
 
 # Heavy parts are imported where they are used: what can be refused without torch is refused at once.
 
@@ -140,30 +144,47 @@ def run_study(
 
 
 def export_weights(
-    source: str | Path, to: Literal["pt", "packed"], out: str | Path | None = None, *, fp32: bool = False
+    source: str | Path,
+    to: Kind,
+    out: str | Path | None = None,
+    *,
+    fp32: bool = False,
+    imgsz: int | None = None,
+    dynamic: bool = False,
 ) -> Path:
     """Write a run's weights for others to use.
 
     Args:
         source: A run folder (its weights/best.pt is taken) or a checkpoint of ours.
-        to: "pt", a plain file that loads without this package, or "packed", integer codes at their own width.
-        out: File to write, .pt or .safetensors; by default beside the weights.
-        fp32: Store float32 instead of fp16 where there are no codes.
+        to: "pt", a plain file that loads without this package; "packed", integer codes at their own width; or "onnx",
+            a model of the same integers for any ONNX runtime, with float activations.
+        out: File to write, .pt, .safetensors or .onnx; by default beside the weights.
+        fp32: Store float32 instead of fp16 where there are no codes (pt, packed).
+        imgsz: Sides of the pictures in pixels (onnx); those of the training by default.
+        dynamic: Whether batch and sides may vary (onnx).
 
     Returns:
-        The file.
+        The file. Beside an ONNX model, NAME.export.json says how it was checked.
 
     Raises:
-        InputError: The source is no checkpoint of ours, or `out` cannot be written.
+        InputError: The source is no checkpoint of ours, an option is of another kind of export, a check of what was
+            exported fails, or `out` cannot be written.
     """
-    from yolo_qreg.errors import InputError
+    target = None if out is None else Path(out)
+    if to not in get_args(Kind):
+        raise InputError(f"to={to!r} is no kind of export; choose one of {', '.join(get_args(Kind))}")
+    if to == "onnx":
+        if fp32:
+            raise InputError("--fp32 is for pt and packed; an ONNX model is float32 beside its codes: drop it")
+        from yolo_qreg.export.onnx import to_onnx
 
-    if to not in ("pt", "packed"):
-        raise InputError(f"to={to!r} is no kind of export; choose pt or packed")
+        return to_onnx(Path(source), target, imgsz=imgsz, dynamic=dynamic)
+    if imgsz is not None or dynamic:
+        raise InputError("--imgsz and --dynamic are for --to onnx; drop them")
     from yolo_qreg.export.packed import to_packed
     from yolo_qreg.export.plain import to_plain
 
-    return (to_plain if to == "pt" else to_packed)(Path(source), None if out is None else Path(out), fp32=fp32)
+    return (to_plain if to == "pt" else to_packed)(Path(source), target, fp32=fp32)
 
 
 def unpack(packed: str | Path, out: str | Path | None = None) -> Path:
@@ -185,7 +206,7 @@ def describe(file: str | Path) -> Description:
     """Return what a weight file is: method, bits, levels used, SQNR (dB) and bytes of every layer, and its training.
 
     Args:
-        file: A run folder, a .pt of ours or of plain Ultralytics, or a packed file.
+        file: A run folder, a .pt of ours or of plain Ultralytics, a packed file, or an ONNX model that we exported.
 
     Raises:
         InputError: It is none of these, or damaged.

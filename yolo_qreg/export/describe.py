@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from torch import Tensor
 
 from yolo_qreg.config import QuantConfig
+from yolo_qreg.errors import InputError
 from yolo_qreg.export import packed
 from yolo_qreg.export.codes import Coded
 from yolo_qreg.export.weights import Weights, checkpoint_of, is_safetensors, weights_of
 from yolo_qreg.host import build, checkpoint
 from yolo_qreg.quant.registry import FLOAT_BITS
 
-Kind = Literal["unfinished checkpoint", "finished checkpoint", "plain export", "packed weights", "plain Ultralytics"]
+Kind = Literal[
+    "unfinished checkpoint", "finished checkpoint", "plain export", "packed weights", "packed ONNX", "plain Ultralytics"
+]
 
 FLOAT_BYTES = 4
 PACKED_FLOAT_BYTES = 2
@@ -130,7 +135,7 @@ class Description:
 
 
 def describe(path: Path) -> Description:
-    """Describe a run's checkpoint, a plain export, a packed file, or any .pt of Ultralytics.
+    """Describe a run's checkpoint, a plain export, a packed file or ONNX model of ours, or any .pt of Ultralytics.
 
     Args:
         path: A file, or a run folder (its weights/best.pt is taken).
@@ -139,6 +144,8 @@ def describe(path: Path) -> Description:
         InputError: If it is none of these, or damaged.
     """
     path = checkpoint_of(Path(path))
+    if path.suffix == ".onnx":
+        return _describe_onnx(path)
     if is_safetensors(path):
         held = packed.read(path)
         return _describe(path, "packed weights", held.weights, held.spec.names, held.args, held.facts)
@@ -169,6 +176,49 @@ def _describe(
         for name, layer in weights.coded.items()
     )
     return _compose(path, kind, weights.config, layers, _totals(weights.others, weights.coded), names, args, facts)
+
+
+def _describe_onnx(path: Path) -> Description:
+    """Describe a packed ONNX model; SQNR is not known there, and data and epochs of the training neither."""
+    from yolo_qreg.export import graph  # loads onnx
+
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; name an ONNX model that yolo-qreg export wrote")
+    held = graph.read(path)
+    layers = tuple(
+        LayerInfo(
+            name=name,
+            shape=tuple(codes.shape),
+            bits=held.bits[name],
+            levels_used=len(np.unique(codes)),
+            sqnr_db=None,
+            size_bytes=graph.stored_bytes(codes.size, held.bits[name]) + FLOAT_BYTES * codes.shape[0],
+        )
+        for name, codes in held.codes.items()
+    )
+    quantized = sum(codes.size for codes in held.codes.values())
+    scales = sum(codes.shape[0] for codes in held.codes.values())
+    totals = Totals(
+        values=quantized + held.floats - scales,
+        quantized=quantized,
+        float32_bytes=FLOAT_BYTES * (quantized + held.floats - scales),
+        packed_bytes=sum(layer.size_bytes for layer in layers) + FLOAT_BYTES * (held.floats - scales),
+    )
+    names = _literal(held.metadata.get("names", "{}"))
+    size = _literal(held.metadata.get("imgsz", "[]"))
+    args = {"imgsz": size[0]} if isinstance(size, list) and size else {}
+    facts: dict[str, Any] = {key: held.metadata[key] for key in ("date", "version") if key in held.metadata}
+    config = QuantConfig.from_dict(held.config)
+    found = _compose(path, "packed ONNX", config, layers, totals, _names(names), args, facts)
+    return replace(found, training=replace(found.training, data=None, epochs=None))
+
+
+def _literal(text: str) -> Any:
+    """Read a Python literal that the host wrote as metadata; nothing where it is none."""
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
 
 
 def _compose(

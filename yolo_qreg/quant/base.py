@@ -43,6 +43,16 @@ class WeightQuantizer(nn.Module, ABC):
     def values(codes: Tensor, scale: Tensor, bits: int) -> Tensor:
         """Return the float32 weight that codes and scale stand for."""
 
+    @staticmethod
+    @abstractmethod
+    def grid(bits: int) -> tuple[int, int]:
+        """Return slope a and offset z of the integers a code - z, of which `values` are multiples."""
+
+    @staticmethod
+    @abstractmethod
+    def unit(scale: Tensor, bits: int) -> Tensor:
+        """Return the value of the integer 1, float64 and of the scale's shape."""
+
     def steps(self) -> list[nn.Parameter]:
         """Return the learned scales, which the optimizer keeps apart from the weights; none by default."""
         return []
@@ -80,6 +90,16 @@ class FloatQuantizer(WeightQuantizer):
     def values(codes: Tensor, scale: Tensor, bits: int) -> Tensor:
         """Raise `TypeError`: a float weight has no codes."""
         raise TypeError("a float weight has no codes")
+
+    @staticmethod
+    def grid(bits: int) -> tuple[int, int]:
+        """Raise `TypeError`: a float weight has no codes."""
+        raise TypeError("a float weight has no codes")
+
+    @staticmethod
+    def unit(scale: Tensor, bits: int) -> Tensor:
+        """Raise `TypeError`: a float weight has no scale."""
+        raise TypeError("a float weight has no scale")
 
 
 def per_output_channel(scale: Tensor, weight: Tensor) -> Tensor:

@@ -114,3 +114,14 @@ class DoReFaQuantizer(WeightQuantizer):
         if bits == 1:
             return torch.where(codes > 0, scale, -scale)
         return dorefa_values(codes.to(torch.float32), bits)
+
+    @staticmethod
+    def grid(bits: int) -> tuple[int, int]:
+        """Return 2 and n = 2**bits - 1: codes stand for the odd integers from -n to n."""
+        return 2, 2**bits - 1
+
+    @staticmethod
+    def unit(scale: Tensor, bits: int) -> Tensor:
+        """Return scale / n."""
+        n: int = 2**bits - 1
+        return scale.double() / n

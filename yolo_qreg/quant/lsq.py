@@ -129,6 +129,16 @@ class LSQQuantizer(WeightQuantizer):
         qn, _ = clip_range(bits)
         return per_output_channel(scale, codes) * (codes.to(torch.float32) - qn)
 
+    @staticmethod
+    def grid(bits: int) -> tuple[int, int]:
+        """Return 1 and Qn: codes stand for the integers from -Qn to Qp."""
+        return 1, clip_range(bits)[0]
+
+    @staticmethod
+    def unit(scale: Tensor, bits: int) -> Tensor:
+        """Return the step."""
+        return scale.double()
+
     def steps(self) -> list[nn.Parameter]:
         """Return the learned step."""
         return [self.step]

@@ -1,0 +1,104 @@
+"""Float ONNX models by the host's own exporter, and the head's raw outputs to compare exports with."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from ultralytics import YOLO
+from ultralytics.nn.modules.head import Detect
+from ultralytics.utils import LOGGER
+from ultralytics.utils.checks import check_imgsz
+
+from yolo_qreg.errors import InputError
+from yolo_qreg.host import checkpoint
+
+NEEDED = ("onnx", "onnxruntime", "onnxslim")
+
+
+def check_installed() -> None:
+    """Check that what an ONNX export needs is there; the host would try to install it.
+
+    Raises:
+        InputError: Something is missing.
+    """
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise InputError(f"ONNX export needs {', '.join(missing)}; install them with: pip install 'yolo-qreg[onnx]'")
+
+
+def float_onnx(weights: Path, *, imgsz: int, opset: int, dynamic: bool) -> Path:
+    """Let the host write the ONNX model of a .pt file beside it, BatchNorm folded and constants too.
+
+    Args:
+        weights: A plain file, float32.
+        imgsz: Sides of the pictures, in pixels.
+        opset: Of the operators.
+        dynamic: Whether batch and sides may vary.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: The host cannot export this model.
+    """
+    try:
+        with _quiet():
+            written = YOLO(str(weights)).export(
+                format="onnx", imgsz=imgsz, opset=opset, dynamic=dynamic, simplify=True, device="cpu", verbose=False
+            )
+    except Exception as error:  # torch's exporter raises types of its own
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"Ultralytics cannot export this model to ONNX ({type(error).__name__}: {reason})") from error
+    return Path(written)
+
+
+def sides(imgsz: int, weights: Path) -> int:
+    """Return the size that the host takes for `imgsz`: a multiple of the model's largest stride."""
+    model: Any = checkpoint.load(weights)[0]
+    stride = int(model.stride.max())
+    rounded = check_imgsz(imgsz, stride=stride)
+    return int(rounded if isinstance(rounded, int) else rounded[0])
+
+
+def raw_outputs(weights: Path, pictures: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """Return what the head of a .pt gives for pictures, as its export does.
+
+    Args:
+        weights: A plain file; it runs in float32, BatchNorm not folded.
+        pictures: Each [1, C, H, W] in 0..1.
+
+    Returns:
+        For each [1, 4 + classes, boxes], or [1, boxes, 6] of a head without non-maximum suppression.
+    """
+    model: Any = checkpoint.load(weights)[0].float().eval()
+    head = model.model[-1]
+    if isinstance(head, Detect):
+        head.export, head.format = True, "onnx"
+    found = []
+    with torch.inference_mode():
+        for picture in pictures:
+            answer = model(torch.from_numpy(picture))
+            first = answer[0] if isinstance(answer, (tuple, list)) else answer
+            found.append(first.numpy())
+    return found
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the host's advice on how to use the file to itself: ours is another one; and torch's on its exporters."""
+    level = LOGGER.level
+    LOGGER.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        LOGGER.setLevel(level)
