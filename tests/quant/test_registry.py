@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.patch import QuantConv2d, bake, quantize_convs, quantized_layers
-from yolo_qreg.quant.base import FloatQuantizer, WeightQuantizer
+from yolo_qreg.quant.base import FloatQuantizer, WeightQuantizer, per_output_channel
 from yolo_qreg.quant.registry import FLOAT_BITS, METHODS, MethodSpec, quantizer_class
 
 CASES = [
@@ -72,6 +72,18 @@ def test_round_trip_over_shapes_and_scales(
     quantizer = quantizer_class(method).for_weight(first, bits, per_channel=per_channel, init=init)
     check_contract(quantizer, first)
     check_contract(quantizer, later * 1.7)
+
+
+@pytest.mark.parametrize(("method", "bits", "per_channel", "init"), CASES)
+def test_values_are_multiples_of_integers(method: str, bits: int, per_channel: bool, init: str) -> None:
+    """In float64, values are (a code - z) times the unit, to the rounding of float32: what other formats store."""
+    kind = quantizer_class(method)
+    weight = torch.randn(5, 3, 2, 2, generator=torch.Generator().manual_seed(bits))
+    quantizer = kind.for_weight(weight, bits, per_channel=per_channel, init=init)
+    codes, scale = quantizer.codes(weight), quantizer.scale(weight)
+    slope, offset = kind.grid(bits)
+    wanted = per_output_channel(kind.unit(scale, bits), weight) * (slope * codes.double() - offset)
+    torch.testing.assert_close(quantizer(weight).double(), wanted, rtol=1e-7, atol=0)
 
 
 @pytest.mark.parametrize(("method", "bits", "per_channel", "init"), CASES)

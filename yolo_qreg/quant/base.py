@@ -9,6 +9,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from yolo_qreg.errors import InputError
+
 
 class WeightQuantizer(nn.Module, ABC):
     """Maps a float weight onto at most 2**bits values, and names each value by an unsigned integer code.
@@ -44,14 +46,18 @@ class WeightQuantizer(nn.Module, ABC):
         """Return the float32 weight that codes and scale stand for."""
 
     @staticmethod
-    @abstractmethod
     def grid(bits: int) -> tuple[int, int]:
-        """Return slope a and offset z of the integers a code - z, of which `values` are multiples."""
+        """Return slope a and offset z of the integers a code - z, of which `values` are multiples.
+
+        Raises:
+            InputError: They are not, as in methods whose levels are not evenly spaced; the default.
+        """
+        raise InputError("the levels of this method are not evenly spaced integers; export --to pt or packed instead")
 
     @staticmethod
-    @abstractmethod
     def unit(scale: Tensor, bits: int) -> Tensor:
-        """Return the value of the integer 1, float64 and of the scale's shape."""
+        """Return the value of the integer 1 of `grid`, float64 and of the scale's shape; by default the scale."""
+        return scale.double()
 
     def steps(self) -> list[nn.Parameter]:
         """Return the learned scales, which the optimizer keeps apart from the weights; none by default."""
@@ -90,16 +96,6 @@ class FloatQuantizer(WeightQuantizer):
     def values(codes: Tensor, scale: Tensor, bits: int) -> Tensor:
         """Raise `TypeError`: a float weight has no codes."""
         raise TypeError("a float weight has no codes")
-
-    @staticmethod
-    def grid(bits: int) -> tuple[int, int]:
-        """Raise `TypeError`: a float weight has no codes."""
-        raise TypeError("a float weight has no codes")
-
-    @staticmethod
-    def unit(scale: Tensor, bits: int) -> Tensor:
-        """Raise `TypeError`: a float weight has no scale."""
-        raise TypeError("a float weight has no scale")
 
 
 def per_output_channel(scale: Tensor, weight: Tensor) -> Tensor:

@@ -134,11 +134,6 @@ class LSQQuantizer(WeightQuantizer):
         """Return 1 and Qn: codes stand for the integers from -Qn to Qp."""
         return 1, clip_range(bits)[0]
 
-    @staticmethod
-    def unit(scale: Tensor, bits: int) -> Tensor:
-        """Return the step."""
-        return scale.double()
-
     def steps(self) -> list[nn.Parameter]:
         """Return the learned step."""
         return [self.step]
