@@ -12,7 +12,7 @@ PACKAGE = ROOT / "yolo_qreg"
 
 ORDER: tuple[set[str], ...] = (
     {"errors"},
-    {"files", "progress", "quant.registry"},
+    {"files", "processes", "progress", "quant.registry"},
     {"config", "sealed"},
     {"quant"},
     {"patch"},

@@ -1,14 +1,25 @@
-"""Writing a file so that it is whole or absent."""
+"""Writing a file so that it is whole or absent; what kills leave behind; locks between processes."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
+import stat
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import BinaryIO
 
 from yolo_qreg.errors import InputError
+
+SCRATCH = (".*.????????.part", ".saving-????????", ".finishing-????????", ".yolo-qreg-????????")
+"""Names of what is being written, as `tempfile` makes them."""
+DEAD_SECONDS = 60
+"""What is being written and was not locked for so long will never be finished."""
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -22,6 +33,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     part = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
+            _hold(handle)
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -30,6 +42,91 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
+    """Yield a folder that is removed at the end; one that a killed process leaves is taken by the next `sweep`.
+
+    Args:
+        prefix: Of its name; `SCRATCH` has to know it.
+        parent: Where it is made; None for the system's folder of temporary files.
+    """
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as name:
+        handle = os.open(name, os.O_RDONLY)
+        try:
+            _hold(handle)
+            yield Path(name)
+        finally:
+            os.close(handle)
+
+
+def sweep(folder: Path | None, deep: bool = True, age: float = DEAD_SECONDS) -> None:
+    """Remove what killed processes of this user left of what they were writing.
+
+    Who writes holds a lock, which the system takes back when the process ends.
+
+    Args:
+        folder: Where to look; it need not exist, and None is nowhere.
+        deep: Whether to look into its folders too.
+        age: Seconds since the last change; the writer of what is younger may be about to lock it.
+    """
+    for place, folders, files in os.walk(folder) if folder else ():
+        for name in (*folders, *files):
+            if name.startswith(".") and any(fnmatch(name, pattern) for pattern in SCRATCH):
+                with suppress(OSError):  # in use, gone by now, or not ours to remove
+                    _remove_dead(Path(place, name), age)
+        if not deep:
+            return
+
+
+def _remove_dead(path: Path, age: float) -> None:
+    facts = path.lstat()
+    if facts.st_uid != os.getuid() or facts.st_mtime > time.time() - age:
+        return
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if stat.S_ISDIR(facts.st_mode):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+    finally:
+        os.close(handle)
+
+
+def _hold(handle: int) -> None:
+    """Lock what is being written until it is closed, where the file system knows locks."""
+    with suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextmanager
+def locked(path: Path, waiting: Callable[[], object]) -> Iterator[None]:
+    """Hold the lock of a file in a folder that nobody else can write to.
+
+    Args:
+        path: The file; it is made, never followed elsewhere and never emptied. Its folder becomes private.
+        waiting: Called once if another process has the lock.
+
+    Raises:
+        InputError: The folder belongs to somebody else, or the file cannot be made.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.chmod(0o700)  # fails where the folder is somebody else's
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise InputError(f"{path} cannot be locked ({error.strerror}); set YOLO_QREG_CACHE to a folder") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def check_writable(folder: Path | None) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -156,24 +158,64 @@ def test_weights_travel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert _portable(Study(model="yolov5n.yaml", data="shapes")) == (Study(model="yolov5n.yaml", data="shapes"), None)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such a signal")
-def test_a_training_ends_with_its_node() -> None:
-    """Its parent is killed with no chance to say anything."""
-    code = (
-        "import subprocess, sys; from yolo_qreg.study.node import _end_with_parent as first\n"
-        "child = subprocess.Popen(['sleep', '60'], preexec_fn=first()); print(child.pid, flush=True); sys.stdin.read()"
+def test_a_training_ends_with_whoever_started_it(tmp_path: Path) -> None:
+    """Its parent is killed with no chance to say anything; what the training started goes with it."""
+    sleeper = "import subprocess; from yolo_qreg.processes import end_with_parent; end_with_parent(); "
+    sleeper += (
+        f"child = subprocess.Popen(['sleep', '60']); open({str(tmp_path / 'child')!r}, 'w').write(str(child.pid))"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    code = (
+        "import sys; from yolo_qreg.study import training; sys.executable = sys.argv[1]\n"
+        "training.start([], open(sys.argv[2], 'wb'), {}); print(flush=True); sys.stdin.read()"
+    )
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{sleeper}; child.wait()"\n')
+    python.chmod(0o755)
+    line = [sys.executable, "-c", code, str(python), str(tmp_path / "log")]
+    parent = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert parent.stdin is not None and parent.stdout is not None
     with parent.stdin, parent.stdout:
-        child = Path("/proc") / parent.stdout.readline().decode().strip() / "stat"
+        parent.stdout.readline()
+        until(lambda: (tmp_path / "child").is_file() and bool((tmp_path / "child").read_text()))
+        child = Path("/proc") / (tmp_path / "child").read_text() / "stat"
         assert child.read_text().split()[2] in "SR"
         parent.kill()
         parent.wait()
-    end = time.monotonic() + 10
-    while child.exists() and child.read_text().split()[2] != "Z":
+    until(lambda: not child.exists() or child.read_text().split()[2] == "Z")
+
+
+def until(what: Callable[[], bool]) -> None:
+    """Wait for something that takes a second or two."""
+    end = time.monotonic() + 20
+    while not what():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_nobody_can_lock_or_plant_what_readers_of_a_data_set_wait_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The lock lies in a private folder; a link is not followed, a file not emptied, and waiting is said."""
+    data = ensure_shapes(tmp_path / "data", train=2, val=2)
+    monkeypatch.setenv("YOLO_QREG_CACHE", str(tmp_path / "cache"))
+    node.fingerprint.cache_clear()
+    found = node.fingerprint(str(data))
+    (lock,) = (tmp_path / "cache" / "locks").iterdir()
+    assert (lock.parent.stat().st_mode & 0o777, lock.stat().st_mode & 0o777) == (0o700, 0o600)
+    with lock.open("r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        threading.Timer(0.5, lambda: fcntl.flock(held, fcntl.LOCK_UN)).start()
+        node.fingerprint.cache_clear()
+        assert node.fingerprint(str(data)) == found
+    assert "waiting for another process" in caplog.text
+    victim = tmp_path / "notes.txt"
+    victim.write_text("notes")
+    lock.unlink()
+    lock.symlink_to(victim)
+    node.fingerprint.cache_clear()
+    with pytest.raises(InputError, match="cannot be locked"):
+        node.fingerprint(str(data))
+    assert victim.read_text() == "notes"
 
 
 def test_another_release_is_refused() -> None:

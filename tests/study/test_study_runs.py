@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -169,26 +170,53 @@ def test_a_failure_of_any_kind_stops_no_other(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_study_goes_on(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Ctrl-C ends its trainings, which keep their epochs, with status 130."""
+    """Its trainings end with it, whether it is killed or terminated, and keep their epochs."""
     out = tmp_path / "study"
     line = ["study", "--data", str(data), "--methods", "dorefa", "--bits", "8", "--out", str(out), "--device", "cpu"]
     line += ["imgsz=64", "epochs=500", "batch=4", "workers=0", "plots=False", "val=False", "--jobs", "2"]
-    with (tmp_path / "said").open("wb") as said:
-        study = subprocess.Popen([sys.executable, "-m", "yolo_qreg", *line], stdout=said, stderr=said)
     runs = places(Study(methods=("dorefa",), bits=(8,)), out)
-    while not all((place.folder / "weights" / "last.pt").is_file() for place in runs):
-        assert study.poll() is None, (tmp_path / "said").read_text()
-        time.sleep(0.2)
-    study.send_signal(signal.SIGINT)
-    assert study.wait(60) == 130
+
+    def begin(epochs: int) -> subprocess.Popen[bytes]:
+        with (tmp_path / "said").open("wb") as said:
+            study = subprocess.Popen([sys.executable, "-m", "yolo_qreg", *line], stdout=said, stderr=said)
+        while not all(place.progress().epochs > epochs and _saved(place) for place in runs):
+            assert study.poll() is None, (tmp_path / "said").read_text()
+            time.sleep(0.2)
+        return study
+
+    study = begin(0)
+    study.kill()
+    study.wait()
+    for place in runs:
+        with (place.folder / "training.log").open("ab") as log:
+            end = time.monotonic() + 20
+            while not _free(log):
+                assert time.monotonic() < end  # its training ends by itself
+                time.sleep(0.1)
+    study = begin(max(place.progress().epochs for place in runs))
+    study.send_signal(signal.SIGTERM)
+    assert study.wait(60) == 128 + signal.SIGTERM
     assert "repeat the command to continue the study" in (tmp_path / "said").read_text()
     for place in runs:
         with (place.folder / "training.log").open("ab") as log:
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody trains it any more
+            assert _free(log)  # nobody trains it any more
+        assert "interrupted; continue with" in (place.folder / "training.log").read_text()
         assert place.progress().state == "begun"
         assert command(STUDY, place)[1] == "--resume"
     assert main([*line, "--status"]) == 0
     assert "begun" in capsys.readouterr().out
+
+
+def _saved(place: Place) -> bool:
+    return (place.folder / "weights" / "last.pt").is_file()
+
+
+def _free(log: BinaryIO) -> bool:
+    try:
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def test_nothing_is_begun_with_wrong_input(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,9 @@ from importlib import import_module
 import click
 
 from yolo_qreg import __version__
+from yolo_qreg.cli.signals import as_ctrl_c
 from yolo_qreg.errors import InputError
+from yolo_qreg.processes import end_with_parent
 
 COMMANDS = {
     "train": "Train with quantized weights, or resume a run.",
@@ -84,8 +86,11 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def run() -> None:
-    """Entry point of the installed command."""
-    sys.exit(main())
+    """Entry point of the installed command; SIGTERM and SIGHUP end it as Ctrl-C does, with status 143 and 129."""
+    end_with_parent()
+    with as_ctrl_c() as ended:
+        status = main()
+    sys.exit(ended.status(status))
 
 
 def _fail(message: str) -> int:

@@ -21,7 +21,7 @@ from yolo_qreg import __version__
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.damage import Damage, Workshop
 from yolo_qreg.evaluation.sweep import Watch
-from yolo_qreg.files import write_atomic
+from yolo_qreg.files import sweep, write_atomic
 from yolo_qreg.host.datasets import LabelledPicture, validation_pictures
 
 Format = Literal["png", "jpeg"]
@@ -75,6 +75,7 @@ def write_copy(settings: CopySettings, watch: Callable[[int], Watch]) -> list[Pa
     pictures = found.pictures
     _check_stems(pictures)
     _claim(settings)
+    sweep(settings.out)
     kinds = list(product(settings.corruptions, settings.severities))
     todo = {kind: [p for p in pictures if not _image(settings, *kind, p).is_file()] for kind in kinds}
     told = watch(sum(map(len, todo.values())))

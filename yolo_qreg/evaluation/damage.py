@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +23,7 @@ from corruptions.pixels import Image
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.results import CLEAN
 from yolo_qreg.files import write_atomic
+from yolo_qreg.processes import unhurt_by_ctrl_c
 
 NAME_DIGITS = 16
 DEAD = (
@@ -134,7 +134,7 @@ class Workshop:
         try:
             while True:
                 for item in islice(left, self._ahead - len(under_way)):
-                    under_way.append(self._pool.submit(work, item))
+                    under_way.append(_submit(self._pool, work, item))
                 if not under_way:
                     return
                 yield under_way.popleft().result()
@@ -147,7 +147,7 @@ class Workshop:
     def aside(self, work: Callable[..., Result], *args: object) -> Future[Result]:
         """Have something computed beside the pictures."""
         if self._aside is not None:
-            return self._aside.submit(work, *args)
+            return _submit(self._aside, work, *args)
         done: Future[Result] = Future()
         done.set_result(work(*args))
         return done
@@ -176,10 +176,15 @@ def default_workers(device: str = "cpu") -> int:
     return max(1, cores // 4 if device == "cpu" else min(cores - 1, 16))
 
 
+def _submit(pool: ProcessPoolExecutor, work: Callable[..., Result], *args: object) -> Future[Result]:
+    """Submit work; a worker that is started for it leaves Ctrl-C to its parent."""
+    with unhurt_by_ctrl_c():
+        return pool.submit(work, *args)
+
+
 def _start_worker() -> None:
-    """Let OpenCV work on one core, leave Ctrl-C to its parent, and end when that is killed."""
+    """Let OpenCV work on one core, and end when the parent is killed."""
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

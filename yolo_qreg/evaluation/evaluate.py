@@ -21,7 +21,7 @@ from yolo_qreg.evaluation.scoring import Resample
 from yolo_qreg.evaluation.sweep import Sweep, Task, Watch
 from yolo_qreg.evaluation.tabulate import ResampledMap, collect
 from yolo_qreg.evaluation.tasks import Settings, digest_of, make_tasks, needs_squares
-from yolo_qreg.files import check_writable
+from yolo_qreg.files import check_writable, sweep
 from yolo_qreg.host.datasets import LabelledPicture, validation_pictures
 from yolo_qreg.host.predict import Detector, one_thread
 
@@ -109,6 +109,7 @@ def prepare(subjects: Sequence[Subject], settings: Settings, material: Material 
     tasks = make_tasks(subjects, settings, held.digest)
     for folder in (settings.out, settings.cells, settings.cache):
         check_writable(folder)
+        sweep(folder)
     return Evaluation(subjects, settings, held, tasks)
 
 

@@ -6,7 +6,6 @@ and the extra key holds only tensors, numbers and strings. `strip_optimizer` and
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from ultralytics.utils.torch_utils import strip_optimizer
 
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
-from yolo_qreg.files import write_atomic
+from yolo_qreg.files import scratch_folder, write_atomic
 from yolo_qreg.health import LayerHealth
 from yolo_qreg.patch import bake, quantize_convs, quantized_layers
 from yolo_qreg.quant.registry import FLOAT_BITS
@@ -205,8 +204,8 @@ def finish_run(last: Path) -> None:
     results = load(last)[1].get("train_results")
     for path in (last.with_name("best.pt"), last):  # last.pt tells that there is something to do: it comes last
         if path.is_file():
-            with tempfile.TemporaryDirectory(dir=last.parent, prefix=".finishing-") as folder:
-                stripped = Path(folder) / path.name
+            with scratch_folder(".finishing-", last.parent) as folder:
+                stripped = folder / path.name
                 if not strip_optimizer(path, str(stripped), {"train_results": results}):
                     raise InputError(f"{path} is damaged; remove the run and train again")
                 finish(stripped)

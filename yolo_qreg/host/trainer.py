@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -24,6 +23,7 @@ from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
 from yolo_qreg import health, health_log
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
+from yolo_qreg.files import scratch_folder, sweep
 from yolo_qreg.host import checkpoint
 from yolo_qreg.host.batchnorm import float_images, reestimate, training_images
 from yolo_qreg.host.model import plan
@@ -84,8 +84,7 @@ class QATTrainer(DetectionTrainer):
         self.health_csv = self.save_dir / "quantization.csv"
         if RANK in {-1, 0}:
             YAML.save(self.save_dir / "args.yaml", vars(self.args))
-            for left in self.save_dir.glob(f"{_STAGING}*"):  # of a run killed while it was saving
-                shutil.rmtree(left, ignore_errors=True)
+            sweep(self.save_dir, age=0)
             if not self.resume:
                 self.health_csv.unlink(missing_ok=True)
         self._snapshot: tuple[int, nn.Module] | None = None
@@ -208,8 +207,7 @@ class QATTrainer(DetectionTrainer):
         """Let the host compose its checkpoint of the baked model, add our key and write the files atomically."""
         latent, live = self.ema.ema, unwrap_model(self.model)
         places = self.wdir, self.last, self.best
-        with self._baked_ema(), tempfile.TemporaryDirectory(prefix=_STAGING, dir=self.save_dir) as folder:
-            staged = Path(folder)
+        with self._baked_ema(), scratch_folder(_STAGING, self.save_dir) as staged:
             self.wdir, self.last, self.best = staged, staged / "last.pt", staged / "best.pt"
             try:
                 super().save_model()

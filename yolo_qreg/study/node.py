@@ -6,41 +6,42 @@ set at the same place.
 
 from __future__ import annotations
 
-import ctypes
-import fcntl
 import hashlib
 import json
+import logging
 import os
 import platform
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import gettempdir
 
 from yolo_qreg import __version__
+from yolo_qreg.data.shapes import cache_folder
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation import evaluate as evaluation
 from yolo_qreg.evaluation.models import Subject
 from yolo_qreg.evaluation.tasks import MODEL_VERSIONS, Settings, release_of
+from yolo_qreg.files import locked, scratch_folder, sweep
 from yolo_qreg.host.datasets import resolve_data, validation_pictures
 from yolo_qreg.study.plan import Run, Study
 from yolo_qreg.study.runs import LOG, Place, command
-from yolo_qreg.study.training import start
+from yolo_qreg.study.training import interrupt, start
 
 Files = dict[str, bytes]
 """Contents of a folder's files by path."""
 
+LOGGER = logging.getLogger(__name__)
+TEMPORARY = ".yolo-qreg-"
+"""How names of this machine's folders begin that hold a task's files."""
 POLL = 0.5
 """Seconds between looks at a training."""
 LAST = "weights/last.pt"
 """What a training is continued from, by its path in the run folder."""
-PARENT_DIES = 1
-"""PR_SET_PDEATHSIG of Linux."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +117,14 @@ def train(job: TrainingJob, files: Files) -> Iterator[Delivery]:
             f"node {platform.node()} would not train the same: its pictures or labels of {job.study.data}, or its "
             f"releases of {', '.join(MODEL_VERSIONS)} differ from those here; make them equal"
         )
-    with TemporaryDirectory(prefix="yolo-qreg-") as folder:
+    sweep(Path(gettempdir()), deep=False)
+    with scratch_folder(TEMPORARY) as folder:
         study = job.study
         if job.model is not None:
-            own = Path(folder) / Path(study.model).name
+            own = folder / Path(study.model).name
             own.write_bytes(job.model)
             study = replace(study, model=str(own))
-        place = Place(job.run, Path(folder) / "runs")
+        place = Place(job.run, folder / "runs")
         write_files(place.folder, files)
         yield from _watch(study, place)
 
@@ -131,7 +133,7 @@ def _watch(study: Study, place: Place) -> Iterator[Delivery]:
     path = place.folder / LOG
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as log, path.open("rb") as said:
-        process = start(command(study, place), log, dict(os.environ), first=_end_with_parent())
+        process = start(command(study, place), log, os.environ)
         try:
             known = _states(place.folder)
             while process.poll() is None:
@@ -142,8 +144,7 @@ def _watch(study: Study, place: Place) -> Iterator[Delivery]:
                     known = now
             yield Delivery(_changed(place.folder, known, _states(place.folder)), said.read(), process.returncode)
         finally:
-            if process.poll() is None:
-                process.kill()
+            interrupt(process, signal.SIGKILL)
 
 
 State = Mapping[str, tuple[int, int]]
@@ -181,8 +182,8 @@ def fill(job: CellsJob, *weights: bytes) -> Files:
         InputError: The node has other pictures or other releases than the study, or cannot use them.
     """
     _check_release(job.release)
-    with TemporaryDirectory(prefix="yolo-qreg-") as name:
-        folder = Path(name)
+    sweep(Path(gettempdir()), deep=False)
+    with scratch_folder(TEMPORARY) as folder:
         store = folder / "cells"
         chosen = []
         for number, (subject, content) in enumerate(zip(job.subjects, weights, strict=True)):
@@ -209,9 +210,9 @@ def fingerprint(data: str) -> str:
     """Return a hash of what trainings depend on: names, sizes and boxes of both splits' pictures, and releases."""
     digest = hashlib.sha256(json.dumps([release_of(name) for name in MODEL_VERSIONS]).encode())
     path = resolve_data(data)
-    with (Path(gettempdir()) / f"yolo-qreg-scan-{os.getuid()}.lock").open("w") as lock:
-        # The host keeps what it found; tasks of one machine must not write that at once.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = cache_folder() / "locks" / f"scan-{platform.node()}"
+    # The host keeps what it found; tasks of one machine must not write that at once.
+    with locked(lock, lambda: LOGGER.warning(f"waiting for another process that reads {path} ({lock})")):
         for split in ("train", "val"):
             for picture in validation_pictures(path, split=split).pictures:
                 digest.update(f"{picture.path.name} {picture.size}".encode("utf-8", "surrogatepass"))
@@ -238,11 +239,3 @@ def write_files(folder: Path, files: Files) -> None:
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-
-
-def _end_with_parent() -> Callable[[], None] | None:
-    """Return what makes a new process end when its parent is killed; None where the system has no such thing."""
-    if sys.platform != "linux":
-        return None
-    set_option = ctypes.CDLL(None).prctl
-    return lambda: set_option(PARENT_DIES, signal.SIGKILL)

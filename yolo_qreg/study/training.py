@@ -10,13 +10,16 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from yolo_qreg.errors import InputError
 from yolo_qreg.files import write_atomic
+from yolo_qreg.processes import PARENT
 from yolo_qreg.study.plan import Study
 from yolo_qreg.study.runs import LOG, MARK, Place, Progress, command
 
@@ -26,6 +29,11 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Status of a training that was stopped and can be continued."""
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that stop a training so that it can be continued."""
+STOPPED = {status for number in STOPPING for status in (-number, 128 + number)}
+PATIENCE = 30
+"""Seconds that trainings have to end in when they are interrupted."""
 
 Fill = Callable[["Evaluation", "Watch"], object]
 """Fills the missing cells of an evaluation."""
@@ -164,16 +172,22 @@ class Machine:
         process = start(command(study, place), log, {"OMP_NUM_THREADS": str(threads), **os.environ})
         self._running.add(process)
         if self._stopped:
-            process.send_signal(signal.SIGINT)
+            interrupt(process)
         status = process.wait()
         self._running.discard(process)
-        return INTERRUPTED if status == -signal.SIGINT else status
+        return INTERRUPTED if status in STOPPED or (status and self._stopped) else status
 
     def stop(self) -> None:
-        """Send all the signal of Ctrl-C."""
+        """Send all what Ctrl-C sends, and kill what has not ended in time."""
         self._stopped = True
-        for process in tuple(self._running):
-            process.send_signal(signal.SIGINT)
+        running = tuple(self._running)
+        for process in running:
+            interrupt(process)
+        end = time.monotonic() + PATIENCE
+        for process in running:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, end - time.monotonic()))
+            interrupt(process, signal.SIGKILL)
 
     def fill(self, data: str) -> Fill:
         """Return what fills cells in this process, and in workers that make the pictures."""
@@ -182,25 +196,28 @@ class Machine:
         return fill
 
 
-def start(
-    words: Sequence[str], log: BinaryIO, environment: dict[str, str], first: Callable[[], None] | None = None
-) -> subprocess.Popen[bytes]:
-    """Start `yolo-qreg` in a process of its own, out of reach of this terminal's Ctrl-C.
+def start(words: Sequence[str], log: BinaryIO, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start `yolo-qreg` in a session of its own, out of reach of this terminal's Ctrl-C, that ends with this process.
 
     Args:
         words: Its arguments.
         log: Takes what it says.
         environment: Of the process.
-        first: What the process does before all else.
     """
     return subprocess.Popen(
         [sys.executable, "-m", "yolo_qreg", *words],
         stdout=log,
         stderr=log,
-        env=environment,
+        env={**environment, PARENT: str(os.getpid())},
         start_new_session=True,
-        preexec_fn=first,
     )
+
+
+def interrupt(process: subprocess.Popen[bytes], number: signal.Signals = signal.SIGINT) -> None:
+    """Send a signal to a process that `start` started and to its children, as a terminal does."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
 
 
 def _ended(place: Place) -> bool:

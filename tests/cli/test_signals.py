@@ -1,0 +1,60 @@
+"""Signals that ask a command to end."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+COMMAND = """
+import signal, sys, time, click
+import yolo_qreg.cli as command_line
+
+def work(**_):
+    try:
+        print("ready", flush=True)
+        time.sleep(30)
+    except KeyboardInterrupt:
+        time.sleep(1)
+        raise click.Abort from KeyboardInterrupt("continue with: x")  # as click does
+
+signal.signal(signal.SIGHUP, signal.SIG_IGN if "nohup" in sys.argv else signal.SIG_DFL)
+command_line.cli.main = work
+command_line.run()
+"""
+
+
+def ended_by(*numbers: signal.Signals, nohup: bool = False) -> tuple[int, str]:
+    """Send signals to a command at work; return its status and what it said."""
+    line = [sys.executable, "-c", COMMAND, *(["nohup"] if nohup else [])]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for number in numbers:
+            process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+        return process.returncode, said
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=lambda value: str(value),
+)
+def test_each_ends_a_command_like_ctrl_c(number: signal.Signals, status: int) -> None:
+    """With the line that says how to go on, and the status that shells expect."""
+    assert ended_by(number) == (status, "continue with: x\n")
+
+
+def test_a_bunch_of_signals_is_one() -> None:
+    """Service managers send several; what is being put in order is not disturbed."""
+    status, said = ended_by(signal.SIGTERM, signal.SIGTERM, signal.SIGHUP)
+    assert status in {128 + signal.SIGTERM, 128 + signal.SIGHUP}
+    assert said == "continue with: x\n"
+
+
+def test_nohup_is_respected() -> None:
+    """A command that was started to survive its terminal does."""
+    assert ended_by(signal.SIGHUP, signal.SIGTERM, nohup=True) == (143, "continue with: x\n")

@@ -1,0 +1,44 @@
+"""Signals that ask a command to end: each does what Ctrl-C does."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""Of `kill`, `timeout`, service managers and schedulers; of a terminal that is closed."""
+
+
+@dataclass
+class Ended:
+    """Which signal came first, if one did."""
+
+    number: int | None = None
+
+    def status(self, status: int) -> int:
+        """Return the exit status that shells expect of a command that a signal ended; Ctrl-C's is 130."""
+        return status if self.number is None or not status else 128 + self.number
+
+
+@contextmanager
+def as_ctrl_c() -> Iterator[Ended]:
+    """Raise KeyboardInterrupt at the first of these signals; those after it, which often come in a bunch, do nothing.
+
+    A signal that this process was started to ignore, as by nohup, stays ignored.
+    """
+    ended = Ended()
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        if ended.number is None:
+            ended.number = number
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, end) for number in ENDING if signal.getsignal(number) == signal.SIG_DFL}
+    try:
+        yield ended
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
