@@ -11,7 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import get_context, parent_process
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from corruptions import corrupt, rng_for
 from corruptions.pixels import Image
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.results import CLEAN
+from yolo_qreg.evaluation.workers import FreshProcesses
 from yolo_qreg.files import write_atomic
 from yolo_qreg.processes import unhurt_by_ctrl_c
 
@@ -119,10 +120,8 @@ class Workshop:
 
     def __init__(self, workers: int, ahead: int = 0) -> None:
         self._ahead = max(ahead, AHEAD * workers)
-        self._pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) if workers else None
-        self._aside = (
-            ProcessPoolExecutor(max(1, workers // 4), get_context("spawn"), _start_worker) if workers else None
-        )
+        self._pool = ProcessPoolExecutor(workers, FreshProcesses(), _start_worker) if workers else None
+        self._aside = ProcessPoolExecutor(max(1, workers // 4), FreshProcesses(), _start_worker) if workers else None
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yield what `work` makes of each item, in order; a bounded number is made ahead."""
