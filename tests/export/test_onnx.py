@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -147,8 +148,12 @@ def test_negative_batchnorm_factors_keep_their_sign(tmp_path: Path) -> None:
 def test_the_note_beside_it_says_how_it_was_checked(exported: Callable[[str], Path]) -> None:
     """Figures in it are those of the files."""
     facts = json.loads(exported("dorefa-8bit").with_suffix(".export.json").read_text())
-    assert facts["codes changed"] == 0
-    assert facts["codes"] == sum(codes.size for codes in read(exported("dorefa-8bit")).codes.values())
+    codes = read(exported("dorefa-8bit")).codes
+    assert facts["codes"]["read back"] == sum(layer.size for layer in codes.values())
+    assert (
+        facts["codes"]["sha256"]
+        == hashlib.sha256(b"".join(codes[name].tobytes() for name in sorted(codes))).hexdigest()
+    )
     assert facts["parity with torch float32"]["pictures"] == 8
     assert facts["bytes"] == exported("dorefa-8bit").stat().st_size
 
@@ -224,9 +229,9 @@ def test_a_model_that_answers_otherwise_is_not_written(
     trained: Callable[[str], Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The checks are on the way of every export: a wrong grid leaves no file."""
-    from yolo_qreg.export import onnx as packed_onnx
+    from yolo_qreg.export import folding
 
-    monkeypatch.setattr(packed_onnx, "CLOSE", 10.0)
+    monkeypatch.setattr(folding, "CLOSE", 10.0)
     monkeypatch.setattr("yolo_qreg.quant.lsq.LSQQuantizer.grid", staticmethod(lambda bits: (1, 0)))
     with pytest.raises(InputError, match="differs from PyTorch"):
         to_onnx(trained("lsq-2bit").path, tmp_path / "wrong.onnx", imgsz=SIDE)
