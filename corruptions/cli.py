@@ -311,7 +311,7 @@ class NamedPath(click.Path):
 )
 @click.option("--corruptions", "names", metavar="NAMES", multiple=True, help="Names or groups; all by default.")
 @click.option("--severity", "severities", metavar="LIST", multiple=True, help="Such as 1,3,5; all five by default.")
-@click.option("--seed", default=0, show_default=True, help="Of the random numbers.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the random numbers.")
 @click.option(
     "--parameters", default="imagenet-c", metavar="SET", help="imagenet-c (default), cifar-c or tiny-imagenet-c."
 )

@@ -12,13 +12,14 @@ PACKAGE = ROOT / "yolo_qreg"
 
 ORDER: tuple[set[str], ...] = (
     {"errors"},
-    {"files", "processes", "progress", "quant.registry"},
+    {"files", "processes", "progress", "quant.registry", "settings"},
     {"config", "sealed"},
     {"quant"},
     {"patch"},
     {"health"},
     {"health_log"},
     {"data", "shipped"},
+    {"inputs"},
     {"host"},
     {"export"},
     {"evaluation"},

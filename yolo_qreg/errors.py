@@ -9,3 +9,9 @@ class InputError(ValueError):
     The command line prints the message alone and exits with status 2; a traceback is shown for every other
     exception, because those are defects.
     """
+
+
+def first_line(error: BaseException, longest: int = 200) -> str:
+    """Return the kind of an error of another package and the beginning of what it says, on one line."""
+    said = " ".join(str(error).replace("\u274c", "").replace("\ufe0f", "").split())  # the host's crosses
+    return f"{type(error).__name__}: {said[:longest]}" if said else type(error).__name__

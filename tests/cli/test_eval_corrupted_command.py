@@ -13,8 +13,8 @@ from yolo_qreg.shipped import shipped
 
 OURS = str(shipped("shapes-dorefa8"))
 BAD = {
-    "x.pt --severity 6": "severity '6' is not one of 1, 2, 3, 4, 5",
-    "x.pt --corruptions rain": "'rain'",
+    "text.pt --severity 6": "severity '6' is not one of 1, 2, 3, 4, 5",
+    "text.pt --corruptions rain": "'rain'",
     "x.pt": "x.pt does not exist; name a weight file",
     "": "there is no quantized run in runs/detect; train one",
     f"{OURS} --baseline y.pt": "y.pt does not exist",

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from yolo_qreg.cli import main
-from yolo_qreg.cli.train import parse_setting
 from yolo_qreg.data.shapes import ensure_shapes
+from yolo_qreg.settings import parse_setting
 
 BEFORE_ANYTHING_LOADS = {
     "--bits 9": "bits=9 is out of range for dorefa; use 1-8, or 32 for float",
@@ -19,22 +19,22 @@ BEFORE_ANYTHING_LOADS = {
     "epochs": "'epochs' is not KEY=VALUE",
     "--colour": "No such option",
     "--resume nowhere": "nowhere does not exist; --resume takes a run folder",
-    "--resume nowhere --bits 4": "--resume takes these from the run: --bits",
-}
-CHECKED_BY_US = {
+    "--resume . --bits 4": "weights/last.pt does not exist",
     "epoch=3": "'epoch' is not an Ultralytics training setting; did you mean 'epochs'?",
     "seed=3": "seed=... is set by an option; use --seed",
     "task=segment": "task=segment does not fit",
-    "cfg=nowhere.yaml": "nowhere.yaml",
+    "cfg=nowhere.yaml": "cfg=nowhere.yaml is not a file",
+    "epochs=-1": "epochs=-1 is not a whole number from 1 to 100,000; leave it out for 100",
+    "batch=many": "batch=many is not a number of pictures from 1",
     "--model nowhere/yolov5n.pt": "model=nowhere/yolov5n.pt is not a file",
-    "--model yolov8n-cls.yaml": "model=yolov8n-cls.yaml is for classify; name a detection model",
     "--data nowhere/x.yaml": "data=nowhere/x.yaml does not exist",
     "--data pictures": "data=pictures is neither voc, shapes nor a YAML file",
+}
+CHECKED_BY_US = {
+    "--model yolov8n-cls.yaml": "model=yolov8n-cls.yaml is for classify; name a detection model",
     "--data voc": "yolo-qreg data voc --devkit DIR",
 }
 CHECKED_BY_THE_HOST = {
-    "epochs=-1": "'epochs=-1' is an invalid value",
-    "batch=many": "'batch=many' is of invalid type str",
     "optimizer=Foo": "Optimizer 'Foo' not found",
     "freeze=100": "froze the entire model",
     "--skip zzz": "skip='zzz' matches no Conv block; names look like 'model.0.conv'",

@@ -148,7 +148,7 @@ def test_a_study_from_the_command_line(data: Path, tmp_path: Path, capsys: pytes
     assert "dorefa-4bit-seed0" in shown.out
     assert trained.stat().st_mtime_ns == before
     assert "dorefa-2bit-seed0: failed" in shown.err
-    assert main([*line, "--bits", "8", str(plan), "epochs=2"]) == 2
+    assert main([*(w for w in line if w != "epochs=1"), "--bits", "8", str(plan), "epochs=2"]) == 2
     assert "name another --out" in capsys.readouterr().err
 
 

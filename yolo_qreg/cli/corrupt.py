@@ -7,20 +7,21 @@ from typing import Any
 
 import click
 
-from corruptions.cli import NamedPath, make_job
 from corruptions.cli import command as look_at_pictures
+from corruptions.cli import make_job
+from yolo_qreg.cli.options import DATA, PATH, WORKERS
 from yolo_qreg.errors import InputError
 
 OWN = [
-    click.Argument(["sources"], metavar="[SOURCE]...", nargs=-1, type=NamedPath(path_type=Path)),
-    click.Option(["--data"], help="Copy the val split of voc, shapes or a data set's YAML file instead."),
+    click.Argument(["sources"], metavar="[SOURCE]...", nargs=-1, type=PATH),
+    click.Option(["--data"], type=DATA, help="Copy the val split of voc, shapes or a data set's YAML file instead."),
     click.Option(
         ["--format", "form"],
         type=click.Choice(["png", "jpeg"]),
         default="png",
         help="Of the copy's pictures: png, lossless, or jpeg of quality 85 as ImageNet-C has.  [default: png]",
     ),
-    click.Option(["--workers"], type=click.IntRange(min=0), help="Processes that make the copy.  [default: all cores]"),
+    click.Option(["--workers"], type=WORKERS, help="Processes that make the copy.  [default: all cores]"),
     click.Option(["--strict"], is_flag=True, help="Stop at a data set's unusable picture instead of leaving it out."),
 ]
 HELP = f"""{look_at_pictures.help}

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from yolo_qreg.cli.options import FOLDER
+
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.pass_context
@@ -21,10 +23,8 @@ def command(ctx: click.Context) -> None:
 
 
 @command.command()
-@click.option(
-    "--devkit", type=click.Path(path_type=Path), required=True, help="Folder with VOC2007 and perhaps VOC2012."
-)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write images and labels to.")
+@click.option("--devkit", type=FOLDER, required=True, help="Folder with VOC2007 and perhaps VOC2012.")
+@click.option("--out", type=FOLDER, required=True, help="Folder to write images and labels to.")
 @click.option("--difficult", is_flag=True, help="Keep boxes marked difficult, which Ultralytics drops.")
 @click.option("--copy", is_flag=True, help="Copy pictures instead of linking to them.")
 @click.option("--strict", is_flag=True, help="Stop at the first unreadable picture or annotation.")
@@ -51,7 +51,7 @@ def voc(devkit: Path, out: Path, difficult: bool, copy: bool, strict: bool) -> N
 
 
 @command.command()
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to hold the set; the cache folder by default.")
+@click.option("--out", type=FOLDER, help="Folder to hold the set; the cache folder by default.")
 def shapes(out: Path | None) -> None:
     """Generate the small data set of coloured shapes, on which everything runs without a download.
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
+from yolo_qreg.cli.options import FOLDER
+
 PICTURES, SEVERITY = 60, 3
 """Enough for a page worth looking at in a minute; a real evaluation takes all pictures and severities."""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, help="Run folder."
-)
+@click.option("--out", type=FOLDER, default=Path("runs/demo"), show_default=True, help="Run folder.")
 def command(out: Path) -> None:
     """Train an 8-bit DoReFa YOLOv5n on `shapes` from the shipped FP32 weights, and compare the two.
 

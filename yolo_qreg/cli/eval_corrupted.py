@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from yolo_qreg.cli.options import DATA, FOLDER, PATH, WEIGHTS, WORKERS
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.config import PALETTES, EvalConfig
 
@@ -15,22 +16,22 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("weights", nargs=-1, type=click.Path(path_type=Path), metavar="[WEIGHTS]...")
-@click.option("--baseline", type=click.Path(path_type=Path), help="FP32 weights to compare with.")
-@click.option("--data", help="voc, shapes or a YAML file.  [default: what the models were trained on]")
+@click.argument("weights", nargs=-1, type=WEIGHTS, metavar="[WEIGHTS]...")
+@click.option("--baseline", type=WEIGHTS, help="FP32 weights to compare with.")
+@click.option("--data", type=DATA, help="voc, shapes or a YAML file.  [default: what the models were trained on]")
 @click.option("--corruptions", "names", multiple=True, metavar="NAMES", help="Names or groups.  [default: all]")
 @click.option("--severity", "severities", multiple=True, metavar="LIST", help="Such as 1,3,5.  [default: all five]")
 @click.option("--imgsz", type=click.IntRange(32, 8192), help="Longer side in pixels.  [default: that of the training]")
 @click.option("--batch", default=16, show_default=True, type=click.IntRange(min=1), help="Pictures at a time.")
 @click.option("--device", default="", help="cpu, 0, mps, ...  [default: the host's choice]")
-@click.option("--workers", type=click.IntRange(min=0), help="Processes that damage pictures.  [default: by cores]")
+@click.option("--workers", type=WORKERS, help="Processes that damage pictures.  [default: by cores]")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take N pictures, spread over the data set.")
 @click.option("--seed", default=0, type=click.IntRange(min=0), help="Of corruptions and bootstrap.  [default: 0]")
-@click.option("--resamples", default=1000, show_default=True, type=click.IntRange(min=200), help="Of the bootstrap.")
-@click.option("--textures", type=click.Path(path_type=Path), help="Folder of pictures for frost.")
-@click.option("--cache", type=click.Path(path_type=Path), help="Folder to keep corrupted pictures in.")
+@click.option("--resamples", default=1000, show_default=True, type=int, help="Of the bootstrap, 200 to 20,000.")
+@click.option("--textures", type=PATH, help="Folder of pictures for frost.")
+@click.option("--cache", type=FOLDER, help="Folder to keep corrupted pictures in.")
 @click.option("--strict", is_flag=True, help="Stop at a picture that cannot be used instead of leaving it out.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/corrupted"), show_default=True)
+@click.option("--out", type=FOLDER, default=Path("runs/corrupted"), show_default=True)
 @click.option("--palette", default="paper", show_default=True, type=click.Choice(PALETTES))
 def command(
     weights: tuple[Path, ...],

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from yolo_qreg.cli.options import CHECKPOINT, PATH
+
 if TYPE_CHECKING:
     from yolo_qreg.api import Kind
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("source", metavar="RUN_OR_PT", type=click.Path(path_type=Path))
+@click.argument("source", metavar="RUN_OR_PT", type=CHECKPOINT)
 @click.option("--to", type=click.Choice(["pt", "packed", "onnx"]), required=True, help="What to write.")
 @click.option("--fp32", is_flag=True, help="Store float32 instead of fp16 (pt, packed).")
 @click.option("--imgsz", type=click.IntRange(32, 8192), help="Sides in pixels (onnx).  [default: of the training]")
 @click.option("--dynamic", is_flag=True, help="Let batch and sides vary (onnx).")
-@click.option("--out", type=click.Path(path_type=Path), help="File to write; beside the weights by default.")
+@click.option("--out", type=PATH, help="File to write; beside the weights by default.")
 def command(source: Path, to: str, fp32: bool, imgsz: int | None, dynamic: bool, out: Path | None) -> None:
     """Write a run's weights for others to use.
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from yolo_qreg.cli.options import FOLDER
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=FOLDER)
 @click.option(
     "--palette",
     type=click.Choice(["paper", "accessible"]),

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yolo_qreg.cli.train import parse_setting
+from yolo_qreg.cli.options import DATA, MODEL, PATH
 from yolo_qreg.errors import InputError
+from yolo_qreg.inputs import check_data, check_model_file
 from yolo_qreg.quant.registry import METHODS
+from yolo_qreg.settings import check_settings, parse_settings
 
 if TYPE_CHECKING:
     from yolo_qreg.study.plan import Study
@@ -49,14 +51,14 @@ class Variadic(click.Command):
 @click.option("--methods", multiple=True, metavar="M...", help="Quantizers, such as dorefa lsq.")
 @click.option("--bits", multiple=True, type=int, metavar="B...", help="Widths, such as 8 4 2.")
 @click.option("--seeds", multiple=True, type=int, metavar="S...", help="Seeds; everything is trained once for each.")
-@click.option("--data", help="voc, shapes or a data set's YAML file.")
-@click.option("--model", help="Model YAML (from scratch) or .pt (fine-tune).")
+@click.option("--data", type=DATA, help="voc, shapes or a data set's YAML file.")
+@click.option("--model", type=MODEL, help="Model YAML (from scratch) or .pt (fine-tune).")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Trainings at a time.")
 @click.option("--device", default="", help="cpu, 0, mps, ...  [default: the host's choice]")
 @click.option(
     "--ray", metavar="ADDRESS", help="Work on a Ray cluster: local, auto or HOST:PORT; --jobs is per GPU then."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the study.  [default: runs/study/NAME]")
+@click.option("--out", type=PATH, help="Folder of the study.  [default: runs/study/NAME]")
 @click.option("--status", is_flag=True, help="Show what is done, and end.")
 def command(
     words: tuple[str, ...], jobs: int, device: str, ray: str | None, out: Path | None, status: bool, **grid: Any
@@ -74,7 +76,7 @@ def command(
     names = [word for word in words if "=" not in word]
     if len(names) > 1:
         raise InputError(f"{names[1]} is one word too many; a study has one name, and settings are KEY=VALUE")
-    study = _study(names, dict(parse_setting(word) for word in words if "=" in word), grid)
+    study = _study(names, parse_settings(word for word in words if "=" in word), grid)
     folder = out or Path("runs/study") / (Path(names[0]).stem if names else "study")
     if status:
         from yolo_qreg.study.run import known_places
@@ -98,7 +100,10 @@ def _study(names: list[str], settings: dict[str, Any], grid: dict[str, Any]) -> 
 
     base = (load_study(names[0]) if names else Study()).to_dict()
     given = {name: list(value) if isinstance(value, tuple) else value for name, value in grid.items() if value}
-    return study_from({**base, **given, "train": {**base["train"], **settings}})
+    study = study_from({**base, **given, "train": check_settings({**base["train"], **settings})})
+    check_data(study.data)
+    check_model_file(study.model)
+    return study
 
 
 def _show(todo: Sequence[Place], study: Study, jobs: int) -> None:

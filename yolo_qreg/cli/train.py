@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 from typing import Any
 
 import click
 
+from yolo_qreg.cli.options import DATA, MODEL, RUN, SEED
 from yolo_qreg.config import QuantConfig, TrainConfig
 from yolo_qreg.errors import InputError
+from yolo_qreg.settings import check_settings, parse_settings
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--method", default="dorefa", show_default=True, help="Weight quantizer: dorefa or lsq.")
 @click.option("--bits", type=int, default=8, show_default=True, help="1-8 (lsq: 2-8), or 32 for the FP32 twin.")
-@click.option("--data", default="voc", show_default=True, help="voc, shapes or a data set's YAML file.")
+@click.option("--data", type=DATA, default="voc", show_default=True, help="voc, shapes or a data set's YAML file.")
 @click.option(
-    "--model", default="yolov5n.yaml", show_default=True, help="Model YAML (from scratch) or .pt (fine-tune)."
+    "--model",
+    type=MODEL,
+    default="yolov5n.yaml",
+    show_default=True,
+    help="Model YAML (from scratch) or .pt (fine-tune).",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random draw.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of every random draw.")
 @click.option("--skip", multiple=True, metavar="GLOB", help="Keep matching blocks in float, e.g. 'model.24.*'; repeat.")
 @click.option("--first-bits", type=int, help="Bits of the first convolution; 32 leaves it in float.")
 @click.option("--last-bits", type=int, help="Quantize the head's output convolutions too (lsq).")
 @click.option("--per-channel", is_flag=True, help="One step per output channel (lsq).")
 @click.option("--init", default="", metavar="[paper|mse]", help="How steps start (lsq).")
 @click.option("--bn-images", type=int, help="Images to re-estimate BatchNorm on; 0: off.  [default: 256 at 1-4 bits]")
-@click.option("--resume", type=click.Path(path_type=Path), help="Continue this run (folder or last.pt).")
+@click.option("--resume", type=RUN, help="Continue this run (folder or last.pt).")
 def command(settings: tuple[str, ...], resume: Path | None, **options: Any) -> None:
     """Train YOLOv5n with quantized weights.
 
@@ -38,7 +43,7 @@ def command(settings: tuple[str, ...], resume: Path | None, **options: Any) -> N
     yolo-qreg train --bits 4 --method lsq --data shapes epochs=20 imgsz=320
     yolo-qreg train --resume runs/detect/dorefa-8bit
     """
-    passed = dict(parse_setting(text) for text in settings)
+    passed = check_settings(parse_settings(settings))
     context = click.get_current_context()
     if resume is not None:
         given = [
@@ -57,17 +62,3 @@ def command(settings: tuple[str, ...], resume: Path | None, **options: Any) -> N
 
         folder = train(config)
     click.echo(f"\nResults: {folder}\nWeights: {folder / 'weights' / 'best.pt'} (loads in plain Ultralytics)")
-
-
-def parse_setting(text: str) -> tuple[str, Any]:
-    """Split KEY=VALUE; the value is read as Ultralytics reads it: none, true, false, a Python literal or a string."""
-    key, equals, value = text.partition("=")
-    if not equals or not key or not value:
-        raise InputError(f"{text!r} is not KEY=VALUE; write settings as epochs=50, without spaces")
-    words = {"none": None, "true": True, "false": False}
-    if value.lower() in words:
-        return key, words[value.lower()]
-    try:
-        return key, ast.literal_eval(value)
-    except (SyntaxError, ValueError):
-        return key, value

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from yolo_qreg.cli.options import PACKED, PATH
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("packed", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="File to write; beside the packed one by default.")
+@click.argument("packed", metavar="FILE", type=PACKED)
+@click.option("--out", type=PATH, help="File to write; beside the packed one by default.")
 def command(packed: Path, out: Path | None) -> None:
     """Turn packed weights into a .pt that plain Ultralytics loads, equal in every bit to `export --to pt`.
 

@@ -55,7 +55,7 @@ def settle(config: EvalConfig, chosen: Sequence[Subject], tell: Tell) -> Setting
     """
     from corruptions import select
 
-    named = config.data or training_data(chosen)
+    named = training_data(chosen) if config.data is None else config.data
     if named is None:
         raise InputError("the weights name no data set that is on this machine; name one with --data")
     size = config.imgsz or training_size(chosen)

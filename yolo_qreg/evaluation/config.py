@@ -11,7 +11,15 @@ from yolo_qreg.config import STRIDE
 from yolo_qreg.errors import InputError
 
 PALETTES = ("paper", "accessible")
-FEWEST_RESAMPLES = 200
+LIMITS = {
+    "imgsz": (STRIDE, 8192),
+    "batch": (1, 4096),
+    "limit": (1, 10**9),
+    "resamples": (200, 20_000),  # every worker holds their weights: 200 MB for 5,000 pictures
+    "workers": (0, 256),
+    "seed": (0, 2**64),
+}
+"""The least and the most of whole numbers."""
 SEVERITIES = (1, 2, 3, 4, 5)
 OPTIONS = {"corruptions": "--corruptions", "severities": "--severity"}
 """Fields whose option has another name than their own, or whose values are joined by commas."""
@@ -68,10 +76,8 @@ class EvalConfig:
         """Check names, levels and numbers; lists become tuples, and paths `Path`."""
         self._plain()
         self._check_kinds()
-        for name, least in (("imgsz", STRIDE), ("batch", 1), ("limit", 1), ("resamples", FEWEST_RESAMPLES)):
-            self._check_whole(name, least, optional=name in {"imgsz", "limit"})
-        for name in ("workers", "seed"):
-            self._check_whole(name, 0, optional=name == "workers")
+        for name, (least, most) in LIMITS.items():
+            self._check_whole(name, least, most, optional=name in {"imgsz", "limit", "workers"})
         if self.imgsz is not None and self.imgsz % STRIDE:
             nearest = max(STRIDE, round(self.imgsz / STRIDE) * STRIDE)
             raise InputError(f"imgsz={self.imgsz} is no multiple of {STRIDE}; use {nearest}")
@@ -101,12 +107,12 @@ class EvalConfig:
         except ValueError as error:
             raise InputError(str(error)) from error
 
-    def _check_whole(self, name: str, least: int, *, optional: bool) -> None:
+    def _check_whole(self, name: str, least: int, most: int, *, optional: bool) -> None:
         value = getattr(self, name)
         if value is None and optional:
             return
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise InputError(f"{name}={value!r} is not a whole number of {least} or more; correct it")
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise InputError(f"{name}={value!r} is not a whole number from {least} to {most:,}; correct it")
 
     def command(self) -> str:
         """Return the command that does the same, for the page and run.json."""

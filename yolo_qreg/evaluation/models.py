@@ -14,6 +14,7 @@ from yolo_qreg.data.shapes import CLASS_NAMES as SHAPES_NAMES
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.results import Model
 from yolo_qreg.export.describe import describe
+from yolo_qreg.inputs import weights_to_run
 from yolo_qreg.quant.registry import FLOAT_BITS
 from yolo_qreg.shipped import shipped
 
@@ -48,22 +49,12 @@ def subjects(weights: Iterable[Path]) -> list[Subject]:
     """
     found: dict[str, Subject] = {}
     for given in weights:
-        path = _weight_file(given)
+        path = weights_to_run(given)
         digest = _sha256(path)
         if digest not in found:
             name = _unused(_name(path), {subject.model.name for subject in found.values()})
             found[digest] = _subject(path, name, digest)
     return list(found.values())
-
-
-def _weight_file(given: Path) -> Path:
-    if (given / "weights" / "best.pt").is_file():
-        return given / "weights" / "best.pt"
-    if not given.exists():
-        raise InputError(f"{given} does not exist; name a weight file, an exported folder or a run folder")
-    if given.is_dir() and not any(given.glob("*.xml")) and not (given / "metadata.yaml").is_file():
-        raise InputError(f"{given} is neither a run folder (no weights/best.pt) nor an exported model")
-    return given
 
 
 def _name(path: Path) -> str:

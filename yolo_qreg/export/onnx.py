@@ -30,6 +30,7 @@ from yolo_qreg.export.plain import output_path
 from yolo_qreg.export.weights import Weights, checkpoint_of
 from yolo_qreg.files import write_atomic
 from yolo_qreg.host import exporting
+from yolo_qreg.inputs import checkpoint_of
 
 MOST_PX, MOST_SCORE = 5e-3, 5e-5
 """Largest differences from PyTorch of boxes in pixels and of scores."""

@@ -24,11 +24,12 @@ from yolo_qreg.errors import InputError
 from yolo_qreg.export import codes as bits_of_codes
 from yolo_qreg.export.codes import Coded
 from yolo_qreg.export.plain import output_path
-from yolo_qreg.export.weights import FACTS, Weights, cast, checkpoint_of, dtype_of, is_safetensors, read_checkpoint
+from yolo_qreg.export.weights import FACTS, Weights, cast, dtype_of, is_safetensors, read_checkpoint
 from yolo_qreg.files import write_atomic
 from yolo_qreg.health import LayerHealth
 from yolo_qreg.host import build, checkpoint
 from yolo_qreg.host.build import ModelSpec
+from yolo_qreg.inputs import checkpoint_of, packed_file
 from yolo_qreg.quant.registry import FLOAT_BITS, METHODS
 
 HEADER = "yolo-qreg"
@@ -131,9 +132,7 @@ def read(path: Path) -> Packed:
     Raises:
         InputError: If the file is not one of ours, is damaged, or of a newer format.
     """
-    if not path.is_file():
-        raise InputError(f"{path} is not a file; name a packed one, such as best-lsq-4bit.safetensors")
-    if not is_safetensors(path):
+    if not is_safetensors(packed_file(path)):
         raise InputError(f"{path} is not in safetensors format; yolo-qreg export --to packed writes such files")
     try:
         with safe_open(path, framework="pt") as file:

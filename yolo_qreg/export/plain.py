@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from yolo_qreg.errors import InputError
-from yolo_qreg.export.weights import FACTS, checkpoint_of, dtype_of, read_checkpoint
+from yolo_qreg.export.weights import FACTS, dtype_of, read_checkpoint
 from yolo_qreg.host import build, checkpoint
+from yolo_qreg.inputs import checkpoint_of
 
 
 def to_plain(source: Path, out: Path | None = None, *, fp32: bool = False) -> Path:

@@ -78,20 +78,6 @@ def dtype_of(*, fp32: bool) -> torch.dtype:
     return torch.float32 if fp32 else torch.float16
 
 
-def checkpoint_of(source: Path) -> Path:
-    """Return the checkpoint that a run folder or file stands for.
-
-    Raises:
-        InputError: If there is none.
-    """
-    if not source.is_dir():
-        return source
-    best = source / "weights" / "best.pt"
-    if not best.is_file():
-        raise InputError(f"{source} holds no weights/best.pt; name a finished run, or one checkpoint of it")
-    return best
-
-
 def read_checkpoint(path: Path) -> tuple[Weights, nn.Module, dict[str, Any]]:
     """Read a checkpoint or plain export of ours.
 

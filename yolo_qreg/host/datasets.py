@@ -14,6 +14,7 @@ from ultralytics.utils import DATASETS_DIR, DEFAULT_CFG, ONLINE
 
 from yolo_qreg.data.registry import named_data
 from yolo_qreg.errors import InputError
+from yolo_qreg.inputs import check_data
 
 
 def resolve_data(data: str | Path) -> Path:
@@ -29,12 +30,8 @@ def resolve_data(data: str | Path) -> Path:
                 f"data=voc: there is no {places[1]} and no network to download it; build it from a VOCdevkit folder "
                 f"with `yolo-qreg data voc --devkit DIR --out {places[1]}`, or use --data shapes"
             )
-    found = named_data(str(data)) or Path(data)
-    if found.suffix not in {".yaml", ".yml"}:
-        raise InputError(f"data={data} is neither voc, shapes nor a YAML file")
-    if not found.is_file() and found.parent != Path():  # a bare name may be one that the host ships, like coco8.yaml
-        raise InputError(f"data={data} does not exist; name a data set's YAML file, voc or shapes")
-    return found
+    check_data(data)
+    return named_data(str(data)) or Path(data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,22 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from ultralytics.nn.tasks import guess_model_task, yaml_model_load
-from ultralytics.utils import DEFAULT_CFG_DICT, YAML
-from ultralytics.utils.checks import check_yaml
+from ultralytics.utils import YAML
 
 from yolo_qreg.config import TrainConfig
-from yolo_qreg.errors import InputError
+from yolo_qreg.errors import InputError, first_line
 from yolo_qreg.host import checkpoint
 from yolo_qreg.host.datasets import resolve_data
 from yolo_qreg.host.trainer import QATTrainer
+from yolo_qreg.inputs import check_model_file, last_checkpoint
+from yolo_qreg.settings import FIXED, OPTIONS, check_settings
 
-_OPTIONS = {"data": "--data", "model": "--model", "seed": "--seed", "resume": "--resume"}
-_FIXED = {"task": "detect", "mode": "train"}
 _CHECKS = (
     AssertionError,
     ConnectionError,
@@ -55,7 +53,7 @@ def train(config: TrainConfig) -> Path:
         "seed": config.seed,
         "quant": config.quant,
     }
-    return _run(overrides | _FIXED)
+    return _run(overrides | FIXED)
 
 
 def resume(run: Path, settings: Mapping[str, Any] | None = None) -> Path:
@@ -68,12 +66,10 @@ def resume(run: Path, settings: Mapping[str, Any] | None = None) -> Path:
     Raises:
         InputError: If there is no checkpoint, it is not one of ours, or the training had finished.
     """
-    last = run / "weights" / "last.pt" if run.is_dir() else run
-    if not last.is_file():
-        raise InputError(f"{last} does not exist; --resume takes a run folder that holds weights/last.pt")
+    last = last_checkpoint(run)
     if not checkpoint.can_resume(last):
         raise InputError(f"{last} is of a training that finished; start a new one with --model {last}")
-    overrides = check_settings(settings or {}) | {"resume": str(last)} | _FIXED
+    overrides = check_settings(settings or {}) | {"resume": str(last)} | FIXED
     if not checkpoint.has_epochs_left(last):
         checkpoint.finish_run(last)
         return last.resolve().parents[1]
@@ -82,31 +78,18 @@ def resume(run: Path, settings: Mapping[str, Any] | None = None) -> Path:
     return _run(overrides)
 
 
-def check_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Check keys against the host's training settings.
-
-    Raises:
-        InputError: If a key is unknown (with the nearest right one) or belongs to an option of ours.
-    """
-    for key, value in settings.items():
-        if key in _OPTIONS:
-            raise InputError(f"{key}=... is set by an option; use {_OPTIONS[key]}")
-        if key in _FIXED and value != _FIXED[key]:
-            raise InputError(f"{key}={value} does not fit: yolo-qreg train trains detectors; drop it")
-        if key not in DEFAULT_CFG_DICT and key not in {"augmentations", "save_dir"}:
-            near = get_close_matches(key, DEFAULT_CFG_DICT, n=1, cutoff=0)[0]
-            raise InputError(f"{key!r} is not an Ultralytics training setting; did you mean {near!r}?")
-    return dict(settings)
-
-
 def _with_recipe(settings: dict[str, Any]) -> dict[str, Any]:
     """Put a recipe file given as cfg=FILE under the other settings; what options set is not taken from it."""
     path = settings.pop("cfg", None)
     if path is None:
         return settings
-    with _input_errors(FileNotFoundError, ValueError):
-        recipe = YAML.load(check_yaml(path))
-    passed = {key: value for key, value in recipe.items() if key not in _OPTIONS | _FIXED | {"cfg": "", "name": ""}}
+    try:
+        recipe = dict(YAML.load(path))
+    except Exception as error:  # whatever the parsers of YAML and of text raise
+        raise InputError(
+            f"cfg={path} holds no settings ({first_line(error)}); write lines such as lr0: 0.01"
+        ) from error
+    passed = {key: value for key, value in recipe.items() if key not in OPTIONS | FIXED | {"cfg": "", "name": ""}}
     return check_settings(passed) | settings
 
 
@@ -116,15 +99,18 @@ def check_model(model: str) -> None:
     Raises:
         InputError: It does not.
     """
+    check_model_file(model)
     path = Path(model)
     if path.suffix == ".pt" and path.is_file():
         loaded, _ = checkpoint.load(path)
         task = getattr(loaded, "task", None)
     elif path.suffix in {".yaml", ".yml"}:
-        with _input_errors(FileNotFoundError):
+        try:
             task = guess_model_task(yaml_model_load(model))
-    elif path.parent != Path():
-        raise InputError(f"model={model} is not a file; name a .pt checkpoint or a model YAML such as yolov5n.yaml")
+        except Exception as error:  # whatever the parser raises, and what the host misses in what was parsed
+            raise InputError(
+                f"model={model} is not a model YAML ({first_line(error)}); name one such as yolov5n.yaml"
+            ) from error
     else:
         return
     if task != "detect":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from yolo_qreg.evaluation.results import Results
 from yolo_qreg.progress import Tell, teller, watched
+from yolo_qreg.settings import check_settings
 from yolo_qreg.study.plan import PLAN, Study, load_study, note_plan
 from yolo_qreg.study.runs import Place, Progress, check_same, places
 from yolo_qreg.study.training import Machine, Site, Trainer
@@ -70,7 +71,7 @@ def check(study: Study) -> None:
         InputError: Something cannot be used.
     """
     from yolo_qreg.host.datasets import resolve_data, validation_pictures
-    from yolo_qreg.host.run import check_model, check_settings
+    from yolo_qreg.host.run import check_model
     from yolo_qreg.study.runs import model_of
 
     check_settings(study.train)

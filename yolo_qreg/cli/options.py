@@ -1,0 +1,59 @@
+"""Types of options that are checked while the command line is read, before anything heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from yolo_qreg import inputs
+
+MOST_SEED = 2**32 - 1
+"""The largest seed that numpy's global generator takes, from which the host draws."""
+
+
+class NamedPath(click.Path):
+    """A path that is not empty, as `corruptions.cli` has it, which takes numpy and OpenCV to import."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not value:
+            self.fail("an empty path names nothing; write . for the current folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class _Existing(NamedPath):
+    """A path that a function of `inputs` accepts."""
+
+    def __init__(self, check: Callable[[Path], object]) -> None:
+        super().__init__(path_type=Path)
+        self._check = check
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        self._check(path)
+        return path
+
+
+class _Named(click.types.StringParamType):
+    """A text that a function of `inputs` accepts, such as a data set's name."""
+
+    def __init__(self, check: Callable[[str], object]) -> None:
+        self._check = check
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        self._check(value)
+        return value
+
+
+PATH = NamedPath(path_type=Path)
+FOLDER = NamedPath(path_type=Path, file_okay=False)
+CHECKPOINT = _Existing(inputs.checkpoint_of)
+PACKED = _Existing(inputs.packed_file)
+WEIGHTS = _Existing(inputs.weights_to_run)
+RUN = _Existing(inputs.last_checkpoint)
+DATA = _Named(inputs.check_data)
+MODEL = _Named(inputs.check_model_file)
+WORKERS = click.IntRange(0, 256)
+SEED = click.IntRange(0, MOST_SEED)

@@ -1,0 +1,95 @@
+"""What a command was given, looked for on disk before torch or the host is loaded: weights, runs, data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from yolo_qreg.data.registry import NAMED_DATA
+from yolo_qreg.errors import InputError
+from yolo_qreg.settings import host_folder
+
+_YAML = (".yaml", ".yml")
+
+
+def checkpoint_of(source: Path) -> Path:
+    """Return the checkpoint that a run folder or file stands for.
+
+    Raises:
+        InputError: If there is none.
+    """
+    if source.is_dir():
+        best = source / "weights" / "best.pt"
+        if not best.is_file():
+            raise InputError(f"{source} holds no weights/best.pt; name a finished run, or one checkpoint of it")
+        return best
+    if not source.is_file():
+        raise InputError(f"{source} is not a file; name a .pt checkpoint, such as RUN/weights/best.pt")
+    return source
+
+
+def packed_file(path: Path) -> Path:
+    """Return a path that is a file, as a packed one has to be.
+
+    Raises:
+        InputError: If it is none.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; name a packed one, such as best-lsq-4bit.safetensors")
+    return path
+
+
+def last_checkpoint(run: Path) -> Path:
+    """Return the last.pt of a run folder, or the checkpoint itself.
+
+    Raises:
+        InputError: If there is none.
+    """
+    last = run / "weights" / "last.pt" if run.is_dir() else run
+    if not last.is_file():
+        raise InputError(f"{last} does not exist; --resume takes a run folder that holds weights/last.pt")
+    return last
+
+
+def weights_to_run(given: Path) -> Path:
+    """Return the weight file, or the folder of an exported model, that a path stands for; of a run, its best.pt.
+
+    Raises:
+        InputError: If it is neither.
+    """
+    if (given / "weights" / "best.pt").is_file():
+        return given / "weights" / "best.pt"
+    if not given.exists():
+        raise InputError(f"{given} does not exist; name a weight file, an exported folder or a run folder")
+    if given.is_dir() and not any(given.glob("*.xml")) and not (given / "metadata.yaml").is_file():
+        raise InputError(f"{given} is neither a run folder (no weights/best.pt) nor an exported model")
+    return given
+
+
+def check_data(data: str | Path) -> None:
+    """Check that a data set has a name of ours, or is a YAML file that exists or that the host ships.
+
+    Raises:
+        InputError: If not.
+    """
+    if str(data) in NAMED_DATA:
+        return
+    path = Path(data)
+    if path.suffix not in _YAML:
+        raise InputError(f"data={data} is neither voc, shapes nor a YAML file")
+    if not path.is_file() and not (path.parent == Path() and _shipped_by_host("datasets", path.name)):
+        raise InputError(f"data={data} does not exist; name a data set's YAML file, voc or shapes")
+
+
+def check_model_file(model: str | Path) -> None:
+    """Check that a model is a file, or has a bare name, which the host may know or fetch.
+
+    Raises:
+        InputError: If not.
+    """
+    path = Path(model)
+    if not str(model) or (not path.is_file() and path.parent != Path()):
+        raise InputError(f"model={model} is not a file; name a .pt checkpoint or a model YAML such as yolov5n.yaml")
+
+
+def _shipped_by_host(kind: str, name: str) -> bool:
+    return any((host_folder() / "cfg" / kind).rglob(name))
