@@ -97,7 +97,7 @@ def test_wrong_input_is_one_line(run: Path, tmp_path: Path, capsys: pytest.Captu
         ("info", missing): "is not a file",
         ("unpack", missing): "is not a file; name a packed one",
         ("export", missing, "--to", "pt"): "is not a file; name a .pt checkpoint",
-        ("export", str(run), "--to", "onnx"): "'onnx' is not one of 'pt', 'packed'",
+        ("export", str(run), "--to", "tflite"): "'tflite' is not one of 'pt', 'packed'",
         ("export", str(run)): "Missing option '--to'",
         ("export", str(run / "host.pt"), "--to", "packed"): "was not trained by yolo-qreg",
         ("data", "voc", "--devkit", missing): "Missing option '--out'",
