@@ -27,7 +27,7 @@ from yolo_qreg.export import graph
 from yolo_qreg.export.folding import FloatModel, Picture, float_model, run
 from yolo_qreg.export.graph import PackedWeight
 from yolo_qreg.export.plain import output_path
-from yolo_qreg.export.weights import Weights, checkpoint_of
+from yolo_qreg.export.weights import Weights
 from yolo_qreg.files import write_atomic
 from yolo_qreg.host import exporting
 from yolo_qreg.inputs import checkpoint_of
