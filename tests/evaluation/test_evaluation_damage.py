@@ -8,20 +8,23 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL
 import pytest
 from small_evaluations import contents, run, settings
 from ultralytics import YOLO
 
+from yolo_qreg import __version__
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation import tasks as tasks_module
 from yolo_qreg.evaluation.cells import Cell
 from yolo_qreg.evaluation.detections import Detections
 from yolo_qreg.evaluation.models import subjects
-from yolo_qreg.evaluation.tasks import digest_of, make_tasks
+from yolo_qreg.evaluation.tasks import digest_of, make_tasks, release_of
 from yolo_qreg.host.datasets import validation_pictures
 from yolo_qreg.host.predict import Detector
 from yolo_qreg.shipped import shipped
@@ -100,6 +103,21 @@ def test_the_name_of_a_cell_holds_all_it_depends_on(
     assert name(kind="cuda") == elsewhere  # filled by a machine of another kind than this one
     monkeypatch.setattr(tasks_module, "release_of", lambda package: f"{package} of tomorrow")
     assert name() != first
+
+
+def test_releases_are_those_that_run(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell names the cv2 and the package that are imported, whichever distribution brought them, if any did."""
+
+    def none(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", none)
+    release_of.cache_clear()
+    (task,) = make_tasks(subjects(FP32), settings(shapes, tmp_path, corruptions=()), "digest")
+    (cell,) = task.cells.values()
+    found = cell.key["versions"]
+    assert (found["cv2"], found["yolo_qreg"], found["PIL"]) == (cv2.__version__, __version__, PIL.__version__)
+    assert "none" not in found.values()
 
 
 def test_pictures_of_one_name_are_kept_apart(own: Path, tmp_path: Path) -> None:

@@ -36,10 +36,10 @@ class Trained(NamedTuple):
     config: QuantConfig
 
 
-def thin(yaml: str = "yolov5n.yaml") -> dict[str, Any]:
+def thin(yaml: str = "yolov5n.yaml", width: float = 0.08) -> dict[str, Any]:
     """Return a model of the host with one block per stage and a fraction of its channels."""
     found: dict[str, Any] = yaml_model_load(yaml)
-    found["scales"] = {found["scale"]: [0.1, 0.08, 1024]}
+    found["scales"] = {found["scale"]: [0.1, width, 1024]}
     return found
 
 

@@ -90,6 +90,7 @@ def test_a_killed_run_resumes_exactly(config: QuantConfig, optimizer: str, data:
     assert_same(resumed.ema.ema.state_dict(), whole.ema.ema.state_dict())
     assert resumed.ema.updates == whole.ema.updates == 4 * STEPS_PER_EPOCH
     assert_same_optimizer(resumed.optimizer, whole.optimizer)
+    assert vars(resumed.stopper) == vars(whole.stopper)
     files = [folder, tmp_path / "whole" / "run"]
     assert rows_without_time(files[0] / "results.csv") == rows_without_time(files[1] / "results.csv")
     ours, theirs = ((f / "quantization.csv").read_text() for f in files)

@@ -19,6 +19,8 @@ PACKAGES = (
     "opencv-python",
     "opencv-python-headless",
     "albumentations",
+    "pillow",
+    "polars",
     "pycocotools",
     "safetensors",
 )
@@ -48,6 +50,7 @@ def environment() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
     }
     found |= {name: _version(name) for name in PACKAGES}
+    found["cv2"] = _cv2()
     found |= {"cpus": str(os.cpu_count() or "unknown"), "memory": _memory(), "frost textures": _frost()}
     return found | _torch()
 
@@ -57,6 +60,15 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
+
+
+def _cv2() -> str:
+    """Return the release of the module itself: the distributions of OpenCV share one folder, the last one has it."""
+    try:
+        import cv2
+    except ImportError as error:
+        return f"does not import ({type(error).__name__})"
+    return str(cv2.__version__)
 
 
 def _frost() -> str:

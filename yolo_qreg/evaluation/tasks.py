@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
+from importlib import import_module
 from pathlib import Path
 
 from corruptions.frost import frost_textures
@@ -21,8 +21,8 @@ from yolo_qreg.evaluation.sweep import Task
 from yolo_qreg.host.datasets import LabelledPicture
 from yolo_qreg.host.predict import device_type
 
-PICTURE_VERSIONS = ("yolo-qreg", "numpy", "opencv-python", "pillow")
-"""Packages whose release damaged pictures depend on."""
+PICTURE_VERSIONS = ("yolo_qreg", "numpy", "cv2", "PIL")
+"""Modules whose release damaged pictures depend on."""
 MODEL_VERSIONS = ("ultralytics", "torch", "torchvision")
 """Those that detections depend on as well."""
 
@@ -161,9 +161,7 @@ def _frost_digest(textures: str | None) -> str:
 
 
 @cache
-def release_of(package: str) -> str:
-    """Return the installed release of a package; "none" where it is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "none"
+def release_of(module: str) -> str:
+    """Return the release of a module as it says itself: one package of several may have brought it, or none."""
+    release: str = import_module(module).__version__
+    return release.partition("+")[0]  # a build for another accelerator is the same release

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, Subset
-from ultralytics.data import build_yolo_dataset
-from ultralytics.data.utils import get_split_fraction
+from ultralytics.data.dataset import YOLODataset
+
+from yolo_qreg.host.compat import get_split_fraction
 
 BATCH = 32
 
@@ -61,14 +62,20 @@ def training_images(args: Any, data: Mapping[str, Any], count: int, stride: int)
     """
     plain = copy(args)
     plain.rect = plain.cache = False
-    dataset = build_yolo_dataset(
-        plain,
-        data["train"],
-        BATCH,
-        data,
-        mode="val",
+    dataset = YOLODataset(
+        img_path=data["train"],
+        imgsz=args.imgsz,
+        batch_size=BATCH,
+        augment=False,
+        hyp=plain,
+        single_cls=args.single_cls,
         stride=stride,
-        fraction=get_split_fraction(args.fraction, "train"),
+        pad=0.5,
+        task=args.task,
+        classes=args.classes,
+        data=data,
+        fraction=1.0 if data.get("complete") else get_split_fraction(args.fraction, "train"),
+        prefix="BatchNorm: ",
     )
     picks = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int).tolist()
     return DataLoader(

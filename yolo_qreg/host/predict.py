@@ -20,6 +20,7 @@ from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import select_device
 
 from yolo_qreg.errors import InputError
+from yolo_qreg.host.compat import check_host
 
 LEAST_SCORE = 0.001
 NMS_IOU = 0.7
@@ -52,6 +53,7 @@ class Detector:
     """
 
     def __init__(self, weights: Path, *, imgsz: int, batch: int = 16, device: str = "", square: bool = False) -> None:
+        check_host()
         try:
             self._host: Any = AutoBackend(str(weights), device=select_device(device, verbose=False), verbose=False)
             self._host.eval()

@@ -24,7 +24,7 @@ from yolo_qreg import health, health_log
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.files import scratch_folder, sweep
-from yolo_qreg.host import checkpoint
+from yolo_qreg.host import checkpoint, compat
 from yolo_qreg.host.batchnorm import float_images, reestimate, training_images
 from yolo_qreg.host.model import plan
 from yolo_qreg.patch import bake, quantize_convs, quantized_layers
@@ -60,7 +60,9 @@ class QATTrainer(DetectionTrainer):
         overrides: dict[str, Any] | None = None,
         _callbacks: dict[str, Any] | None = None,
     ) -> None:
+        compat.check_host(training=True)
         overrides = dict(overrides or {})
+        compat.check_augmentations(overrides.get("augmentations"))
         given = overrides.pop("quant", None)
         self.quant = given if isinstance(given, QuantConfig) else QuantConfig.from_dict(given or {})
         for key, reason in _REFUSED.items():
@@ -183,10 +185,8 @@ class QATTrainer(DetectionTrainer):
         np.random.seed(seed)  # noqa: NPY002  # the host's augmentations draw from the global generator
         torch.manual_seed(seed)
         loader = self.train_loader
-        if loader.num_workers == 0:
-            loader.reset()
-        if loader.iterator is None:
-            loader.generator.manual_seed(seed)
+        if loader.num_workers == 0 or loader.iterator is None or self.epoch == self.start_epoch:
+            compat.restart(loader, seed)
 
     def validate(self) -> Any:
         """Validate the baked moving average instead of the latent one."""
@@ -225,6 +225,7 @@ class QATTrainer(DetectionTrainer):
         state = checkpoint.QuantState(self.quant, widths, checkpoint.tensors_of(latent), resume, tuple(rows))
         ckpt[checkpoint.KEY] = state.to_dict()
         ckpt["optimizer"] = self.optimizer.state_dict()  # the host rounds momenta to half precision
+        ckpt["stopper"] = compat.stopper_state(self.stopper)
         for name in sorted(names):  # last.pt last: killed before it, a run repeats the epoch and writes all again
             checkpoint.save(self.wdir / name, ckpt)
         return True
@@ -293,6 +294,7 @@ class QATTrainer(DetectionTrainer):
         state = checkpoint.state_of(ckpt, self.args.model)
         held: Mapping[str, Any] = state.resume
         super()._load_checkpoint_state({**ckpt, "ema": None})
+        compat.restore_stopper(self.stopper, ckpt)
         model = unwrap_model(self.model)
         model.load_state_dict(held["ema" if self._recovering else "model"])
         self.ema = ModelEMA(self.model)

@@ -1,0 +1,107 @@
+"""Every difference between the supported releases of the host, each with the release that needs it.
+
+The oldest is the first that was tested whole; it is also among the first that can load weights of unknown origin
+without running code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+from ultralytics import __version__ as release
+from ultralytics.utils import LOGGER
+
+from yolo_qreg.errors import InputError
+
+try:
+    from ultralytics.data.utils import get_split_fraction
+except ImportError:  # before 8.4.130: one number, which is the training split's
+
+    def get_split_fraction(fraction: float, split: str) -> float:
+        """Return the share of a split that is used."""
+        return fraction if split == "train" else 1.0
+
+
+__all__ = [
+    "OLDEST",
+    "TESTED",
+    "check_augmentations",
+    "check_host",
+    "get_split_fraction",
+    "is_before",
+    "release",
+    "restart",
+    "restore_stopper",
+    "stopper_state",
+]
+
+OLDEST = "8.4.100"
+TESTED = "8.4.190"
+"""Newest release that the tests have passed on."""
+_AUGMENTATIONS = "8.4.127"
+
+
+def check_host(*, training: bool = False) -> None:
+    """Check the installed release before anything is begun; one that is newer than tested is said once, and runs.
+
+    Args:
+        training: Whether packages that the host imports only after an epoch have to be there.
+
+    Raises:
+        InputError: The release is too old, or such a package is missing.
+    """
+    if is_before(OLDEST):
+        raise InputError(f"ultralytics {release} is older than {OLDEST}, the oldest supported; update ultralytics")
+    if training and find_spec("polars") is None:
+        raise InputError("polars is not installed, which Ultralytics needs to save a training; pip install polars")
+    if _numbers(release) > _numbers(TESTED):
+        _say_once(f"yolo-qreg: ultralytics {release} is newer than {TESTED}, the newest that was tested")
+
+
+@cache
+def _say_once(line: str) -> None:
+    LOGGER.warning(line)
+
+
+def is_before(other: str) -> bool:
+    """Tell whether the installed host is older than another release."""
+    return _numbers(release) < _numbers(other)
+
+
+def check_augmentations(augmentations: object) -> None:
+    """Refuse the setting `augmentations` where the host pickles its objects into checkpoints: before 8.4.127.
+
+    Raises:
+        InputError: The host is too old for it.
+    """
+    if augmentations and is_before(_AUGMENTATIONS):
+        raise InputError(
+            f"augmentations=... needs ultralytics {_AUGMENTATIONS} or newer, {release} is installed; update ultralytics"
+        )
+
+
+def restart(loader: Any, seed: int) -> None:
+    """Start a training loader's order and workers anew, drawn from `seed`.
+
+    Before 8.4.158 the host draws in `reset`, and has drawn when it made the loader; later when an epoch begins.
+    """
+    loader.generator.manual_seed(seed)
+    loader.reset()
+
+
+def stopper_state(stopper: Any) -> dict[str, Any]:
+    """Return what early stopping has seen, for a checkpoint; the host keeps it itself from 8.4.172 on."""
+    return {"best_fitness": stopper.best_fitness, "best_epoch": stopper.best_epoch}
+
+
+def restore_stopper(stopper: Any, ckpt: Mapping[str, Any]) -> None:
+    """Restore what `stopper_state` returned, where a checkpoint has it."""
+    vars(stopper).update(ckpt.get("stopper") or {})
+
+
+def _numbers(name: str) -> tuple[int, ...]:
+    return tuple(int(digits) for digits in re.findall(r"\d+", name)[:3])
