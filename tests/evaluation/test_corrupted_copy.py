@@ -43,6 +43,7 @@ def test_a_copy_is_a_data_set(shapes: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(cv2.cvtColor(cv2.imread(str(copied.path)), cv2.COLOR_BGR2RGB), expected)
 
 
+@pytest.mark.filterwarnings("ignore:frost uses generated textures")  # where the extra is not installed
 def test_a_copy_continues(shapes: Path, tmp_path: Path) -> None:
     """What is there is not made again, more corruptions may be added, worker processes change nothing."""
     given = settings(shapes, tmp_path)

@@ -404,8 +404,6 @@ head: [[[2, 3], 1, Detect, [nc]]]
 """
 
 
-# torch hides this warning of its own tracer by other means than filters, which "error" precedes
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf Tensor:UserWarning")
 def test_compiled_training(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With `compile` the host wraps the model: it ends with the weights of the eager run, and saves baked ones."""
 

@@ -12,6 +12,7 @@ from yolo_qreg.quant.dorefa import DoReFaQuantizer, dorefa, dorefa_codes
 
 Array = NDArray[np.float64]
 MULTIBIT = range(2, 9)
+FLOAT32 = np.finfo(np.float32)
 
 
 def draw(seed: int = 0, scale: float = 0.5, shape: tuple[int, ...] = (5, 3, 3, 3)) -> Tensor:
@@ -29,6 +30,15 @@ def surrogate(weight: Array, grad: Array) -> float:
     """The function whose gradient the straight-through estimator gives: sum g_j t_j / max|t|."""
     t = np.tanh(weight)
     return float((grad * t).sum() / np.abs(t).max())
+
+
+def closed_form(weight: Tensor, grad: Tensor) -> Array:
+    """Return (1 - t_i^2) (g_i - [i is the maximum] sign(t_i) sum_j g_j t_j / m) / m, m = max|t|, in float64."""
+    t, g = np.tanh(weight.double().numpy()), grad.double().numpy()
+    m = np.abs(t).max()
+    through_max = (np.abs(t) == m) * np.sign(t) * (g * t).sum() / m
+    result: Array = (1 - t**2) * (g - through_max) / m
+    return result
 
 
 def gradient(weight: Tensor, bits: int, grad: Tensor) -> Tensor:
@@ -78,18 +88,47 @@ def test_the_largest_weight_takes_the_last_level() -> None:
     assert dorefa(weight, 2).flatten().tolist() == pytest.approx([-1, -1 / 3, 1 / 3, 1])
 
 
+@pytest.mark.parametrize("scale", [0.5, 1e-3, 1e-10, 1e-19, 1e-30, 1e-37])
 @pytest.mark.parametrize("bits", MULTIBIT)
-def test_gradient_is_the_closed_form(bits: int) -> None:
-    """The gradient flows through tanh and through the maximum, straight-through at the rounding alone.
+def test_gradient_is_the_closed_form(bits: int, scale: float) -> None:
+    """The gradient flows through tanh and through the maximum, straight-through at the rounding, at any scale."""
+    weight, grad = draw(1, scale), draw(2, 1.0)
+    expected = closed_form(weight, grad)
+    assert np.abs(expected).max() < FLOAT32.max
+    np.testing.assert_allclose(gradient(weight, bits, grad), expected, rtol=2e-5, atol=2e-6 * np.abs(expected).max())
 
-    dL/dw_i = (1 - t_i^2) (g_i / m - [i is the maximum] sign(t_i) sum_j g_j t_j / m^2), with m = max|t|.
-    """
-    weight, grad = draw(1), draw(2, 1.0)
-    t, g = np.tanh(weight.double().numpy()), grad.double().numpy()
-    m = np.abs(t).max()
-    through_max = (np.abs(t) == m) * np.sign(t) * (g * t).sum() / m**2
-    expected = (1 - t**2) * (g / m - through_max)
-    np.testing.assert_allclose(gradient(weight, bits, grad).numpy(), expected, rtol=2e-5, atol=2e-6)
+
+@pytest.mark.parametrize("size", [1.0, 1e3, 1e30])
+def test_a_gradient_beyond_float32_is_the_largest_float(size: float) -> None:
+    """Where weights are so small that the closed form exceeds float32, the gradient ends at the largest float."""
+    weight, grad = draw(1, 2 * FLOAT32.tiny), draw(2, size)
+    expected = np.clip(closed_form(weight, grad), -FLOAT32.max, FLOAT32.max)
+    assert size == 1 or np.abs(expected).max() == FLOAT32.max
+    np.testing.assert_allclose(gradient(weight, 8, grad), expected, rtol=2e-5, atol=2e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("weight", [0 * draw(), draw(1, 1e-40), draw(1, 1e-45)], ids=["0", "1e-40", "1e-45"])
+@pytest.mark.parametrize("bits", MULTIBIT)
+def test_a_layer_without_a_normal_float_takes_the_gradient_as_it_comes(bits: int, weight: Tensor) -> None:
+    """Zeros and subnormal numbers have no scale: all lie in the middle, and the gradient passes unchanged."""
+    assert weight.abs().max() < FLOAT32.tiny
+    grad = draw(2, 1.0)
+    assert torch.equal(gradient(weight, bits, grad), grad)
+    codes = dorefa_codes(weight, bits).unique()
+    assert codes.numel() == 1 and abs(float(codes) - (2**bits - 1) / 2) == 0.5
+    assert float(dorefa(weight, bits).abs().max()) == pytest.approx(1 / (2**bits - 1))
+
+
+def test_second_derivatives_are_those_of_the_gradient() -> None:
+    """The gradient, differentiated by weight and by incoming gradient, agrees with its finite differences."""
+    weight, grad = draw(3).double(), draw(4, 1.0).double()
+
+    def first(w: Tensor, g: Tensor) -> Tensor:
+        (found,) = torch.autograd.grad(dorefa(w, 8), w, g, create_graph=True)
+        return found
+
+    assert torch.equal(first(weight.requires_grad_(), grad), gradient(weight.detach(), 8, grad))
+    assert torch.autograd.gradcheck(first, (weight, grad.requires_grad_()))
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -114,14 +153,6 @@ def test_equal_maxima_share_the_gradient() -> None:
     m = np.abs(t).max()
     share = (np.abs(t) > 0.5) * np.sign(t) / 3 * (g * t).sum() / m**2
     np.testing.assert_allclose(gradient(weight, 8, grad).numpy(), (1 - t**2) * (g / m - share), rtol=1e-5)
-
-
-def test_all_zero_weights_give_finite_values_and_gradients() -> None:
-    """A layer of zeros has one code, in the middle, and a finite gradient."""
-    weight = torch.zeros(2, 1, 2, 2)
-    assert len(dorefa(weight, 4).unique()) == 1
-    assert dorefa(weight, 4).abs().max() == pytest.approx(1 / 15)
-    assert torch.isfinite(dorefa(weight, 8)).all()
 
 
 def test_one_bit_is_the_sign_times_the_mean_magnitude() -> None:

@@ -87,6 +87,22 @@ def test_a_weight_at_the_boundary_counts_as_clipped() -> None:
     assert ds.item() == pytest.approx(0.125 / math.sqrt(3))
 
 
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("bits", [2, 8])
+def test_second_derivatives_are_those_of_the_gradients(bits: int, per_channel: bool) -> None:
+    """Both gradients, differentiated by weight, step and incoming gradient, agree with their finite differences."""
+    weight, step, grad = draw(1).double(), some_step(per_channel).double(), draw(2, 1.0).double()
+
+    def first(w: Tensor, s: Tensor, g: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(lsq(w, s, bits), (w, s), g, create_graph=True)
+
+    inputs = tuple(x.requires_grad_() for x in (weight, step, grad))
+    assert torch.autograd.gradcheck(first, inputs, eps=1e-8, atol=1e-3)
+    plain = gradients(weight.detach(), step.detach(), bits, grad.detach())
+    for found, expected in zip(first(*inputs), plain, strict=True):
+        np.testing.assert_array_equal(found.detach().numpy(), expected)
+
+
 def test_step_gradient_points_down_the_quantization_error() -> None:
     """With clipped weights only, where LSQ is exact, the step's gradient is the finite difference of the loss."""
     weight, bits, s = 10 + draw(3), 4, 0.05

@@ -32,7 +32,8 @@ def dorefa(weight: Tensor, bits: int) -> Tensor:
     """Return the values of the codes, 2 round(n q) / n - 1, with a gradient that is straight-through at the rounding.
 
     There the value is t / max|t|, so the gradient flows through tanh and through the maximum (shared evenly among
-    weights that attain it).
+    weights that attain it). Where it exceeds float32 it is the largest float. A layer without any normal float, such
+    as one of zeros, has no scale: it lies in the middle, and its gradient is that of t.
     """
     quantized: Tensor = _DoReFa.apply(weight, bits)
     return quantized
@@ -40,7 +41,8 @@ def dorefa(weight: Tensor, bits: int) -> Tensor:
 
 def _peak(t: Tensor) -> Tensor:
     low, high = t.aminmax()
-    return torch.maximum(high, -low).clamp_min(torch.finfo(t.dtype).tiny)
+    peak = torch.maximum(high, -low)
+    return peak.masked_fill(peak < torch.finfo(t.dtype).tiny, 1.0)
 
 
 def _round_position(t: Tensor, peak: Tensor, bits: int) -> Tensor:
@@ -54,15 +56,20 @@ class _DoReFa(torch.autograd.Function):
     def forward(ctx: Any, weight: Tensor, bits: int) -> Tensor:
         t = torch.tanh(weight)
         peak = _peak(t)
-        ctx.save_for_backward(t, peak)
+        ctx.save_for_backward(weight, t, peak)
         return dorefa_values(_round_position(t, peak, bits), bits)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        t, peak = ctx.saved_tensors
-        peak_grad = -(grad * t).sum() / peak**2
-        at_peak = (t / peak).trunc_()  # the sign of t where |t| is the maximum, 0 elsewhere
-        t_grad = (grad / peak).addcmul_(at_peak, peak_grad / at_peak.count_nonzero().clamp_min(1))
+        weight, t, peak = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient is to be differentiated: make its graph begin at the weight
+            t = torch.tanh(weight)
+            peak = _peak(t)
+        value = t / peak
+        at_peak = value.trunc()  # the sign of t where |t| is the maximum, 0 elsewhere
+        share = (grad * value).sum() / at_peak.count_nonzero().clamp_min(1)
+        largest = torch.finfo(t.dtype).max
+        t_grad = grad.addcmul(at_peak, share, value=-1).div(peak).clamp(-largest, largest)
         return torch.ops.aten.tanh_backward(t_grad, t), None
 
 

@@ -30,20 +30,21 @@ class _LSQ(torch.autograd.Function):
         qn, qp = clip_range(bits)
         wide = per_output_channel(step.clamp_min(SMALLEST_STEP), weight)
         ratio = weight / wide
-        ctx.save_for_backward(ratio)
+        ctx.save_for_backward(weight, step, ratio)
         ctx.range = qn, qp
-        ctx.per_channel = step.ndim == 1
         return wide * ratio.clamp(-qn, qp).round_().add_(0.0)  # adding 0 turns -0 into 0, the value of its code
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        (ratio,) = ctx.saved_tensors
+        weight, step, ratio = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient is to be differentiated: make its graph begin at weight and step
+            ratio = weight / per_output_channel(step.clamp_min(SMALLEST_STEP), weight)
         qn, qp = ctx.range
         inside = (ratio > -qn) & (ratio < qp)
         clipped = ratio.clamp(-qn, qp)
         slope = grad * torch.where(inside, clipped.round() - clipped, clipped)
-        sharing = ratio[0].numel() if ctx.per_channel else ratio.numel()
-        step_grad = slope.flatten(1).sum(1) if ctx.per_channel else slope.sum()
+        sharing = ratio.numel() // step.numel()
+        step_grad = slope.flatten(1).sum(1) if step.ndim else slope.sum()
         return grad * inside, step_grad / math.sqrt(sharing * qp), None
 
 
