@@ -26,9 +26,15 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Call `write` on a temporary file beside `path`, then rename it; a failure leaves `path` as it was.
 
     Raises:
+        InputError: There is a folder with files in it in place of `path`; an empty one is removed.
         OSError: Whatever opening, writing or renaming raises, a full disk among them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir() and not path.is_symlink():
+        try:
+            path.rmdir()
+        except OSError as error:
+            raise InputError(f"{path} is a folder, where a file belongs; move it away") from error
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     part = Path(name)
     try:

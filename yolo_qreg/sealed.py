@@ -1,4 +1,7 @@
-"""JSON files that carry a hash of themselves, so that one is whole or is made again."""
+"""Files that carry a hash of themselves, so that one is whole or is made again, whatever happened to it.
+
+JSON files have it before their content, binary ones after it. Only bytes that the hash vouches for reach a parser.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +38,7 @@ def sealed(content: Mapping[str, Any]) -> bytes:
 
 
 def read_sealed(path: Path) -> dict[str, Any] | None:
-    """Return what `write_sealed` wrote; None where there is no such file, or one changed since in whatever way.
-
-    Only bytes that the hash vouches for reach the parser.
-    """
+    """Return what `write_sealed` wrote; None where there is no such file, or one that was changed in whatever way."""
     data = read_whole(path)
     if data is None:
         return None
@@ -48,6 +48,23 @@ def read_sealed(path: Path) -> dict[str, Any] | None:
     content: dict[str, Any] = json.loads(data)
     del content["sha256"]
     return content
+
+
+def stamped(payload: bytes, about: Mapping[str, Any]) -> bytes:
+    """Return a payload with a hash of itself, and of what it is about, after it.
+
+    Readers of .npz and .npy files do not mind.
+    """
+    return payload + _foot(payload, about)
+
+
+def unstamped(data: bytes | None, about: Mapping[str, Any]) -> bytes | None:
+    """Return the payload; None if it is absent, was changed, or is about something else."""
+    if data is None:
+        return None
+    end = len(data) - len(_foot(b"", {}))
+    payload = data[: max(end, 0)]
+    return payload if data == stamped(payload, about) else None
 
 
 def read_whole(path: Path) -> bytes | None:
@@ -60,3 +77,8 @@ def read_whole(path: Path) -> bytes | None:
 
 def _head(body: bytes) -> bytes:
     return (_HEAD % hashlib.sha256(body).hexdigest()).encode()
+
+
+def _foot(payload: bytes, about: Mapping[str, Any]) -> bytes:
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode() + b"\0" + payload).hexdigest()
+    return f"\nsha256 {digest}\n".encode()

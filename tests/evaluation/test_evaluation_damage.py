@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -41,18 +44,101 @@ def own(shapes: Path, tmp_path: Path) -> Path:
     return data
 
 
-@pytest.mark.parametrize("ending", [".npz", ".json", ".npy"])
-def test_damaged_files_are_made_again(ending: str, shapes: Path, tmp_path: Path) -> None:
-    """Cut or changed, detections, scores and resamples are as if they were absent."""
-    run(shapes, tmp_path, FP32, corruptions=("fog",))
-    before = contents(tmp_path)
-    cut, changed, *_ = sorted((tmp_path / "cells").rglob(f"*{ending}"))
-    cut.write_bytes(cut.read_bytes()[:100])
-    if ending != ".npy":
-        data = changed.read_bytes()
-        changed.write_bytes(data.replace(b"scores", b"stores") if ending == ".json" else data[:-30] + bytes(30))
-    run(shapes, tmp_path, FP32, corruptions=("fog",))
-    assert contents(tmp_path) == before
+@pytest.fixture(scope="module")
+def intact(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished evaluation of one model; nothing of it may be changed."""
+    out = tmp_path_factory.mktemp("intact")
+    run(shapes, out, FP32, corruptions=("fog",))
+    return out
+
+
+def cut(path: Path, other: Path) -> None:
+    """End it early."""
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def change(path: Path, other: Path) -> None:
+    """Set a number to another: the file stays one that parsers take."""
+    data = path.read_bytes()
+    if path.suffix == ".json":
+        path.write_bytes(re.sub(rb'"map50_95": [0-9.]+', b'"map50_95": 0.999', data))
+    elif path.suffix == ".npy":
+        path.write_bytes(data[:128] + np.ones(50).tobytes() + data[528:])
+    else:
+        found = Detections.load(path)
+        Detections(found.image, found.label, np.zeros_like(found.score), found.boxes).save(path)
+    assert path.read_bytes() != data
+
+
+def swap(path: Path, other: Path) -> None:
+    """Put another cell's file there, whole as it is."""
+    path.write_bytes(other.read_bytes())
+
+
+def flag(path: Path, other: Path) -> None:
+    """Set the flags of the zip directory, or of what is there in other files, that say encrypted and patched."""
+    data = bytearray(path.read_bytes())
+    data[max(data.find(b"PK\x01\x02"), 0) + 8] |= 0x21
+    path.write_bytes(data)
+
+
+def nest(path: Path, other: Path) -> None:
+    """Nest it deeper than a parser can follow."""
+    path.write_bytes(b"[" * 100_000)
+
+
+def empty_folder(path: Path, other: Path) -> None:
+    """Put a folder there."""
+    path.unlink()
+    path.mkdir()
+
+
+def pipe(path: Path, other: Path) -> None:
+    """A file that would be read for ever."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+def loop(path: Path, other: Path) -> None:
+    """Put a link to itself there."""
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+def test_damaged_files_are_made_again(intact: Path, shapes: Path, tmp_path: Path) -> None:
+    """Whatever was done to detections, scores and resamples, the same command makes the same files and results."""
+    before = contents(intact)
+    damages = (cut, change, swap, flag, nest, empty_folder, pipe, loop)
+    for number, damage in enumerate(damages):
+        out = tmp_path / damage.__name__
+        shutil.copytree(intact, out)
+        for ending in (".npz", ".json", ".npy"):
+            files = sorted((out / "cells").rglob(f"*{ending}"))
+            damage(files[number % len(files)], files[number % len(files) - 1])
+        run(shapes, out, FP32, corruptions=("fog",))
+        assert contents(out) == before, damage.__name__
+
+
+def test_a_folder_in_place_of_a_file_is_one_line(intact: Path, shapes: Path, tmp_path: Path) -> None:
+    """One with something in it is nobody's to remove."""
+    shutil.copytree(intact, tmp_path / "out")
+    detections = min((tmp_path / "out/cells").rglob("*.npz"))
+    detections.unlink()
+    (detections / "notes").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"\.npz is a folder, where a file belongs; move it away"):
+        run(shapes, tmp_path / "out", FP32, corruptions=("fog",))
+
+
+def test_other_detections_have_other_resamples(tmp_path: Path) -> None:
+    """What is detected again, on a device that rounds otherwise perhaps, is resampled again."""
+    cell = Cell(tmp_path, {"corruption": "fog", "severity": 1})
+    found = Detections([0], [0], [0.5], [[0, 0, 9, 9]])  # type: ignore[arg-type]
+    for score in (0.5, 0.25):
+        cell.keep(replace(found, score=np.float32([score])))
+        cell.finish(dict.fromkeys(entries_of_scores()))
+        assert cell.resampled(3, 0) is None
+        cell.keep_resampled(np.array([score, np.nan, 1 / 3]), 0)
+        np.testing.assert_array_equal(cell.resampled(3, 0), [score, np.nan, 1 / 3])
 
 
 def test_a_cell_of_another_key_is_not_finished(tmp_path: Path) -> None:
@@ -69,7 +155,7 @@ def test_a_cell_of_another_key_is_not_finished(tmp_path: Path) -> None:
 
 def entries_of_scores() -> list[str]:
     """Return the entries of a cell's scores."""
-    from yolo_qreg.evaluation.scoring import SCORES
+    from yolo_qreg.evaluation.cells import SCORES
 
     return sorted(SCORES)
 

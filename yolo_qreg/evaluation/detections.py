@@ -5,8 +5,7 @@ Letters: n images, M ground truths, N detections. Boxes are [x1, y1, x2, y2] in 
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from yolo_qreg.errors import InputError
 from yolo_qreg.files import write_atomic
+from yolo_qreg.sealed import read_whole
 
 FORMAT = "yolo-qreg detections 1"
 """What the entry `format` of a file of detections says."""
@@ -92,18 +92,38 @@ class Detections:
         _set(self, "score", np.float32, (count,), lowest=0, highest=1)
         _set_boxes(self, count)
 
+    def to_bytes(self) -> bytes:
+        """Return the content of a compressed .npz; equal detections give equal bytes (with one zlib)."""
+        stream = io.BytesIO()
+        np.savez_compressed(
+            stream, format=np.array(FORMAT), image=self.image, label=self.label, score=self.score, boxes=self.boxes
+        )
+        return stream.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Detections:
+        """Read what `to_bytes` returned.
+
+        Raises:
+            InputError: It is something else, or damaged.
+        """
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in ("format", "image", "label", "score", "boxes")}
+            if str(arrays.pop("format")) != FORMAT:
+                raise InputError(f"its format is not {FORMAT!r}")
+            return cls(**arrays)
+        except Exception as error:  # what parsers raise for damaged bytes is not to be listed
+            raise InputError(f"no detections ({error}); save them again") from error
+
     def save(self, path: Path) -> None:
-        """Write one compressed .npz, whole or not at all; equal detections give equal bytes (with one zlib).
+        """Write one .npz, whole or not at all.
 
         Raises:
             OSError: The file cannot be written.
         """
-        write_atomic(
-            path,
-            lambda file: np.savez_compressed(
-                file, format=np.array(FORMAT), image=self.image, label=self.label, score=self.score, boxes=self.boxes
-            ),
-        )
+        content = self.to_bytes()
+        write_atomic(path, lambda file: file.write(content))
 
     @classmethod
     def load(cls, path: Path) -> Detections:
@@ -112,18 +132,13 @@ class Detections:
         Raises:
             InputError: There is no such file, or it is not one of detections, or it is damaged.
         """
-        if not path.is_file():
+        content = read_whole(path)
+        if content is None:
             raise InputError(f"{path} is not a file; name one of saved detections (.npz)")
-        if not zipfile.is_zipfile(path):
-            raise InputError(f"{path} is not a whole .npz file of detections; save them again")
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in ("format", "image", "label", "score", "boxes")}
-            if str(arrays.pop("format")) != FORMAT:
-                raise InputError(f"its format is not {FORMAT!r}")
-            return cls(**arrays)
-        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-            raise InputError(f"{path} does not hold detections ({error}); save them again") from error
+            return cls.from_bytes(content)
+        except InputError as error:
+            raise InputError(f"{path} holds {error}") from error
 
 
 def areas(boxes: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -216,11 +216,11 @@ def _check_names(own: Sequence[str], names: Sequence[str], weights: Path, data: 
 def _resample(tasks: Sequence[Task], work: Resample, workshop: Workshop, told: Watch) -> ResampledMap:
     """Return the resampled mAP of every cell; what is not kept from before is computed by the workers."""
     cells = {
-        (name, (task.damage.corruption, task.damage.severity)): cell.detections_file
+        (name, (task.damage.corruption, task.damage.severity)): cell
         for task in tasks
         for name, cell in task.cells.items()
     }
-    found = {key: kept for key, file in cells.items() if (kept := work.kept(file)) is not None}
+    found = {key: kept for key, cell in cells.items() if (kept := work.kept(cell)) is not None}
     missing = [key for key in cells if key not in found]
     for key, values in zip(missing, workshop.map(work, [cells[key] for key in missing]), strict=True):
         told("confidence intervals", 0)

@@ -70,7 +70,7 @@ class Sweep:
             for name, detections in self._detect(task.damage, unseen).items():
                 missing[name].keep(detections)
             for cell in missing.values():
-                scoring.append((cell, self.workshop.aside(score, self.truth, cell.detections_file)))
+                scoring.append((cell, self.workshop.aside(score, self.truth, cell)))
             while scoring and scoring[0][1].done():
                 _finish(*scoring.popleft())
         while scoring:
