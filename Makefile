@@ -1,11 +1,13 @@
-# make demo: the main job on the embedded data set.  make test: the whole suite.  Both set themselves up and re-use it.
+# make demo: the main job on the embedded data set.  make test: the whole suite.  make test-hosts: what depends on
+# Ultralytics, against other releases of it.  All set themselves up and re-use it.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 DEMO ?= runs/demo
+HOSTS ?= oldest 8.4.150 newest
 
-.PHONY: demo test lint format install clean
+.PHONY: demo test test-hosts lint format install clean
 
 install: $(VENV)/.installed
 
@@ -25,6 +27,9 @@ demo: install
 test: install
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
+test-hosts: install
+	$(BIN)/python tools/test_hosts.py $(HOSTS)
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -35,4 +40,4 @@ format: install
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) runs .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .hosts runs .mypy_cache .pytest_cache .ruff_cache
