@@ -25,6 +25,9 @@ GROUPS: tuple[Group, ...] = get_args(Group)
 
 SMALLEST_SIDE = 32
 
+CHANNELS = (1, 3)
+"""What pictures may have: grey or RGB."""
+
 LARGEST_SIDE = 2**15 - 2
 """Beyond, OpenCV does not warp."""
 
@@ -40,6 +43,8 @@ class Corruption:
     """Whether it draws random numbers."""
     textured: bool = False
     """Whether `function` is also called with `textures`."""
+    colour: bool = False
+    """Whether it needs colour: a grey picture stays as it is."""
 
     @property
     def name(self) -> str:
@@ -82,7 +87,7 @@ CORRUPTIONS: Mapping[str, Corruption] = MappingProxyType(
             Corruption(noise.speckle_noise, "holdout"),
             Corruption(blur.gaussian_blur, "holdout", random=False),
             Corruption(weather.spatter, "holdout"),
-            Corruption(digital.saturate, "holdout", random=False),
+            Corruption(digital.saturate, "holdout", random=False, colour=True),
         )
     }
 )
@@ -117,6 +122,16 @@ def select(names: str | Iterable[str] = "all") -> tuple[str, ...]:
     if not wanted:
         raise ValueError("no corruption is named; name some, or all")
     return tuple(name for name in CORRUPTIONS if name in wanted)
+
+
+def for_channels(names: Iterable[str], channels: int) -> tuple[str, ...]:
+    """Return those of the corruptions that change pictures of so many channels: grey ones have no colour to saturate.
+
+    Example:
+        >>> for_channels(["fog", "saturate"], 1)
+        ('fog',)
+    """
+    return tuple(name for name in names if channels > 1 or not CORRUPTIONS[name].colour)
 
 
 def textures_for(names: Iterable[str], folder: str | os.PathLike[str] | None) -> Textures | None:
@@ -267,7 +282,7 @@ def _checked(image: Image) -> Image:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
         raise TypeError(f"image is {kind}, not a uint8 array; convert it to 0..255 first")
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)):
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in CHANNELS):
         raise ValueError(f"image has shape {list(image.shape)}; pass RGB [H, W, 3] or grey [H, W], without alpha")
     size = f"{image.shape[1]}x{image.shape[0]}"
     if min(image.shape[:2]) < SMALLEST_SIDE:

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "yolo_qreg"
 
 ORDER: tuple[set[str], ...] = (
     {"errors"},
-    {"files", "processes", "progress", "quant.registry", "settings"},
+    {"files", "pictures", "processes", "progress", "quant.registry", "settings"},
     {"config", "sealed"},
     {"quant"},
     {"patch"},

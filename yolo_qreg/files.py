@@ -20,6 +20,13 @@ SCRATCH = (".*.????????.part", ".saving-????????", ".finishing-????????", ".yolo
 """Names of what is being written, as `tempfile` makes them."""
 DEAD_SECONDS = 60
 """What is being written and was not locked for so long will never be finished."""
+_SHORT = 50
+"""Characters: at most 200 of the 255 bytes that a file's name may have."""
+
+
+def short_name(name: str) -> str:
+    """Return the beginning of a name, so that something may be put before or behind it."""
+    return name[:_SHORT]
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -35,7 +42,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
             path.rmdir()
         except OSError as error:
             raise InputError(f"{path} is a folder, where a file belongs; move it away") from error
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{short_name(path.name)}.", suffix=".part", dir=path.parent)
     part = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from corruptions.registry import SMALLEST_SIDE
+from corruptions.registry import CHANNELS, SMALLEST_SIDE, for_channels
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.damage import Workshop, available_cores
 from yolo_qreg.evaluation.detections import GroundTruth
@@ -36,6 +36,7 @@ class Material:
         truth: Their boxes.
         digest: Hash of all of it.
         unusable: Pictures left out.
+        channels: Of each picture: 3 for colour, 1 for grey.
     """
 
     names: tuple[str, ...]
@@ -43,6 +44,7 @@ class Material:
     truth: GroundTruth
     digest: str
     unusable: tuple[Path, ...]
+    channels: int
 
 
 def load_material(data: Path, limit: int | None = None, strict: bool = False) -> Material:
@@ -56,7 +58,7 @@ def load_material(data: Path, limit: int | None = None, strict: bool = False) ->
     Raises:
         InputError: It cannot be used, or holds no box.
     """
-    found = validation_pictures(data, strict=strict, smallest=SMALLEST_SIDE)
+    found = validation_pictures(data, strict=strict, smallest=SMALLEST_SIDE, channels=CHANNELS)
     pictures = sorted(spread(found.pictures, limit), key=_aspect)
     truth = _truth(pictures, found.names)
     if not len(truth.label):
@@ -65,8 +67,9 @@ def load_material(data: Path, limit: int | None = None, strict: bool = False) ->
         names=found.names,
         pictures=tuple(pictures),
         truth=truth,
-        digest=digest_of(pictures, found.names),
-        unusable=tuple(found.unusable),
+        digest=digest_of(pictures, found.names, found.channels),
+        unusable=found.unusable,
+        channels=found.channels,
     )
 
 
@@ -106,11 +109,24 @@ def prepare(subjects: Sequence[Subject], settings: Settings, material: Material 
     for subject in subjects:
         if subject.names:
             _check_names(subject.names, held.names, subject.path, settings.data)
-    tasks = make_tasks(subjects, settings, held.digest)
+    settings = replace(settings, corruptions=possible(settings.corruptions, held.channels, settings.data))
+    tasks = make_tasks(subjects, settings, held.digest, held.channels)
     for folder in (settings.out, settings.cells, settings.cache):
         check_writable(folder)
         sweep(folder)
     return Evaluation(subjects, settings, held, tasks)
+
+
+def possible(corruptions: tuple[str, ...], channels: int, data: Path) -> tuple[str, ...]:
+    """Return the corruptions that pictures of so many channels can have.
+
+    Raises:
+        InputError: There were some, and none is left.
+    """
+    left = for_channels(corruptions, channels)
+    if corruptions and not left:
+        raise InputError(f"{', '.join(corruptions)} needs colour, and the pictures of {data} are grey; name others")
+    return left
 
 
 def fill(evaluation: Evaluation, told: Watch) -> ResampledMap:
@@ -132,6 +148,11 @@ def fill(evaluation: Evaluation, told: Watch) -> ResampledMap:
             path, imgsz=settings.imgsz, batch=settings.batch, device=settings.device, square=needs_squares(subjects)
         )
         _check_names(loaded.names, material.names, path, settings.data)
+        if loaded.channels != material.channels:
+            raise InputError(
+                f"{path} takes pictures of {loaded.channels} channels, those of {settings.data} have "
+                f"{material.channels}; name the data set that it was trained on"
+            )
         return loaded
 
     on_cpu = settings.kind_of_device == "cpu"
@@ -173,8 +194,10 @@ def evaluate(
     ready = prepare(subjects, settings, material)
     resampled = fill(ready, watch(ready.views()))
     held, tasks = ready.material, ready.tasks
-    results = collect(subjects, baseline, settings, tasks, held.names, len(held.pictures), resampled)
-    setup = {**results.setup, "gallery": _gallery(tasks, held.truth, baseline, settings)}
+    results = collect(subjects, baseline, ready.settings, tasks, held.names, len(held.pictures), resampled)
+    setup = {**results.setup, "gallery": _gallery(tasks, held.truth, baseline, ready.settings)}
+    if without := [name for name in settings.corruptions if name not in ready.settings.corruptions]:
+        setup["corruptions left out"] = without
     if held.unusable:
         setup["pictures left out"] = [str(path) for path in held.unusable]
     return replace(results, setup=setup)

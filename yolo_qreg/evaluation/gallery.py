@@ -97,7 +97,8 @@ def _page(picture: Image, panels: Sequence[tuple[str, Sequence[Box]]], names: Se
     height, width = picture.shape[:2]
     scale = PANEL_PX / max(height, width)
     size = round(width * scale), round(height * scale)
-    small = PIL.Image.fromarray(np.ascontiguousarray(picture)).resize(size, PIL.Image.Resampling.LANCZOS)
+    whole = PIL.Image.fromarray(np.ascontiguousarray(picture.squeeze())).convert("RGB")
+    small = whole.resize(size, PIL.Image.Resampling.LANCZOS)
     head = FONT_PX + 2 * LINE_PX
     page = PIL.Image.new("RGB", (len(panels) * (size[0] + GAP_PX) - GAP_PX, size[1] + head), "white")
     font = PIL.ImageFont.load_default(FONT_PX)

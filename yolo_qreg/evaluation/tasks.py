@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from corruptions.frost import frost_textures
 from yolo_qreg.config import STRIDE
@@ -20,6 +21,7 @@ from yolo_qreg.evaluation.results import CLEAN, OVER_SEVERITIES
 from yolo_qreg.evaluation.sweep import Task
 from yolo_qreg.host.datasets import LabelledPicture
 from yolo_qreg.host.predict import device_type
+from yolo_qreg.pictures import COLOUR
 
 PICTURE_VERSIONS = ("yolo_qreg", "numpy", "cv2", "PIL")
 """Modules whose release damaged pictures depend on."""
@@ -84,13 +86,14 @@ class Settings:
             raise InputError(f"imgsz={self.imgsz} is no multiple of {STRIDE}; use {nearest}")
 
 
-def make_tasks(subjects: Sequence[Subject], settings: Settings, digest: str) -> list[Task]:
+def make_tasks(subjects: Sequence[Subject], settings: Settings, digest: str, channels: int = COLOUR) -> list[Task]:
     """Return a task for clean pictures and one for each corruption and severity.
 
     Args:
         subjects: The models.
         settings: What to evaluate.
         digest: Of the pictures and their boxes.
+        channels: Of the pictures.
 
     Raises:
         InputError: The folder of frost textures has none.
@@ -116,9 +119,10 @@ def make_tasks(subjects: Sequence[Subject], settings: Settings, digest: str) -> 
         damage = Damage(
             corruption=corruption,
             severity=severity,
+            channels=channels,
             seed=settings.seed,
             textures=settings.textures,
-            cache=_cache(settings, corruption),
+            cache=_cache(settings, corruption, channels),
         )
         tasks.append(Task(damage, cells))
     return tasks
@@ -129,18 +133,20 @@ def needs_squares(subjects: Sequence[Subject]) -> bool:
     return any(subject.path.suffix != ".pt" for subject in subjects)
 
 
-def _cache(settings: Settings, corruption: str) -> Path | None:
+def _cache(settings: Settings, corruption: str, channels: int) -> Path | None:
     """Return the folder of the pictures that one seed and these releases make."""
     if settings.cache is None:
         return None
     versions = {name: release_of(name) for name in PICTURE_VERSIONS}
-    parts = [settings.seed, versions, _frost_digest(settings.textures) if corruption == "frost" else None]
+    parts: list[Any] = [settings.seed, versions, _frost_digest(settings.textures) if corruption == "frost" else None]
+    parts += [channels] if channels != COLOUR else []
     return settings.cache / hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:NAME_DIGITS]
 
 
-def digest_of(pictures: Sequence[LabelledPicture], names: Sequence[str]) -> str:
-    """Hash class names, and names, bytes and boxes of the pictures: what a data set is, wherever it lies."""
+def digest_of(pictures: Sequence[LabelledPicture], names: Sequence[str], channels: int = COLOUR) -> str:
+    """Hash class names, channels, and names, bytes and boxes of the pictures: what a data set is, wherever it lies."""
     digest = hashlib.sha256(json.dumps(list(names)).encode())
+    digest.update(b"" if channels == COLOUR else f"channels {channels}".encode())
     for picture in pictures:
         digest.update(picture.path.name.encode("utf-8", "surrogatepass"))
         digest.update(hashlib.sha256(picture.path.read_bytes()).digest())

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.utils import check_det_dataset
-from ultralytics.utils import DATASETS_DIR, DEFAULT_CFG, ONLINE
+from ultralytics.utils import DATASETS_DIR, ONLINE
 
 from yolo_qreg.data.registry import named_data
 from yolo_qreg.errors import InputError
+from yolo_qreg.host.scan import Found, Label, channels_of, left_out_by_the_host, scan, scan_as_the_host
 from yolo_qreg.inputs import check_data
 
 
@@ -56,56 +56,107 @@ class PictureSet:
     """One split of a data set.
 
     Attributes:
-        pictures: In file-name order.
+        pictures: In file-name order, each once.
         names: Class names, in class order.
         unusable: Pictures that are left out: files that are no whole pictures, have wrong labels or are too small.
+        channels: Of each picture: 1 for grey, 3 for colour.
     """
 
     pictures: list[LabelledPicture]
     names: tuple[str, ...]
     unusable: tuple[Path, ...]
+    channels: int
 
 
-def validation_pictures(data: Path, *, strict: bool = False, smallest: int = 0, split: str = "val") -> PictureSet:
-    """Return the pictures of a split with their labels.
+def validation_pictures(
+    data: Path, *, strict: bool = False, smallest: int = 0, split: str = "val", channels: Collection[int] = ()
+) -> PictureSet:
+    """Return the pictures of a split with their labels; nothing is written beside them.
 
-    The host reads and checks them, so these are the boxes that its `val` measures against.
+    The host checks them and every one is decoded, so these are the boxes that its `val` measures against.
 
     Args:
         data: YAML file of the data set.
         strict: Whether unusable pictures are an error.
         smallest: Pictures with a shorter side are unusable.
         split: Which split.
+        channels: Numbers of channels that will do; any by default.
 
     Raises:
-        InputError: The data set is missing, or has no such split, picture or label.
+        InputError: The data set is missing, or has no such split, picture or label, or other channels.
     """
-    try:
-        found = check_det_dataset(str(data))
-        if not found.get(split):
-            raise InputError(f"data={data} has no {split} split; name one in the YAML file")
-        dataset = YOLODataset(
-            img_path=found[split], data=found, task="detect", augment=False, rect=False, hyp=DEFAULT_CFG, prefix=""
+    found = _found(data, split)
+    own = channels_of(found)
+    if channels and own not in channels:
+        raise InputError(
+            f"data={data} has channels: {own}; corruptions take {' or '.join(map(str, channels))}, name other data"
         )
-    except InputError:
-        raise
-    except (OSError, RuntimeError, AssertionError, SyntaxError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"data={data}: {' '.join(str(error).split())[:300]}") from error
-    pictures = [_labelled(label) for label in sorted(dataset.labels, key=lambda label: str(label["im_file"]))]
+    labels, unusable = _scan(found, split, data)
+    pictures = [_labelled(label) for label in sorted(labels, key=lambda label: str(label["im_file"]))]
+    unusable += [picture.path for picture in pictures if min(picture.size) < smallest]
     pictures = [picture for picture in pictures if min(picture.size) >= smallest]
-    usable = {picture.path for picture in pictures}
-    unusable = tuple(path for path in map(Path, sorted(dataset.get_img_files(found[split]))) if path not in usable)
     if strict and unusable:
         raise InputError(
-            f"{unusable[0]} is not a whole picture with right labels, or too small ({len(unusable)} in {data}); "
+            f"{min(unusable)} is not a whole picture with right labels, or too small ({len(unusable)} in {data}); "
             "mend or remove it"
         )
     if not pictures:
         raise InputError(f"data={data} has no picture that can be used in its {split} split; name other data")
-    return PictureSet(pictures, tuple(str(found["names"][i]) for i in range(len(found["names"]))), unusable)
+    return PictureSet(pictures, _names(found), tuple(sorted(unusable)), own)
 
 
-def _labelled(label: dict[str, Any]) -> LabelledPicture:
+def prepare_for_trainings(data: Path) -> None:
+    """Check that the host can train on a data set to the end, and have it scan the pictures before trainings do.
+
+    A picture that the host's scan passes has to be decodable.
+
+    Raises:
+        InputError: The data set is missing, has no picture in a split, or one that would end a training.
+    """
+    found = _found(data, "train")
+    for split in ("train", "val"):
+        labels, unusable = _scan(found, split, data)
+        fatal = [path for path in unusable if not left_out_by_the_host(path, found)]
+        if fatal:
+            raise InputError(f"{fatal[0]} is not a whole picture and would end a training; replace it or remove it")
+        if not labels:
+            raise InputError(f"data={data} has no picture that can be used in its {split} split; name other data")
+    try:
+        scan_as_the_host(found, ("train", "val"))
+    except _HOST_ERRORS as error:
+        raise _refused(data, error) from error
+
+
+def _found(data: Path, split: str) -> Found:
+    """Return a data set as the host knows it."""
+    try:
+        found: Found = check_det_dataset(str(data))
+    except _HOST_ERRORS as error:
+        raise _refused(data, error) from error
+    if not found.get(split):
+        raise InputError(f"data={data} has no {split} split; name one in the YAML file")
+    return found
+
+
+def _scan(found: Found, split: str, data: Path) -> tuple[list[Label], list[Path]]:
+    try:
+        return scan(found, split, data)
+    except _HOST_ERRORS as error:
+        raise _refused(data, error) from error
+
+
+_HOST_ERRORS = (OSError, RuntimeError, AssertionError, SyntaxError, KeyError, TypeError, ValueError)
+
+
+def _refused(data: Path, error: Exception) -> InputError:
+    return InputError(f"data={data}: {' '.join(str(error).split())[:300]}")
+
+
+def _names(found: Found) -> tuple[str, ...]:
+    return tuple(str(found["names"][i]) for i in range(len(found["names"])))
+
+
+def _labelled(label: Label) -> LabelledPicture:
     height, width = label["shape"]
     centre, size = label["bboxes"][:, :2], label["bboxes"][:, 2:]
     corners = np.concatenate([centre - size / 2, centre + size / 2], axis=1) * np.array([width, height] * 2)

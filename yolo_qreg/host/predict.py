@@ -21,6 +21,7 @@ from ultralytics.utils.torch_utils import select_device
 
 from yolo_qreg.errors import InputError
 from yolo_qreg.host.compat import check_host
+from yolo_qreg.pictures import COLOUR
 
 LEAST_SCORE = 0.001
 NMS_IOU = 0.7
@@ -45,6 +46,7 @@ class Detector:
 
     Attributes:
         names: Class names in class order.
+        channels: Of the pictures that it takes.
         batch: The most pictures that `detect` takes.
         device: What it runs on.
 
@@ -65,6 +67,7 @@ class Detector:
         if task != "detect":
             raise InputError(f"{weights} is for {task}; name a detection model")
         self.names: tuple[str, ...] = tuple(str(backend.names[i]) for i in range(len(backend.names)))
+        self.channels = int(getattr(backend, "channels", 0) or getattr(backend, "ch", 0) or COLOUR)
         self.device = str(backend.device)
         self.batch = batch
         self._stride = int(backend.stride)
@@ -79,7 +82,7 @@ class Detector:
             self.batch = batch if backend.format == "torchscript" else int(backend.metadata.get("batch", 1))
 
     def detect(self, pictures: Sequence[Picture]) -> list[Boxes]:
-        """Return the detections of pictures, uint8 BGR [H, W, 3], at most `batch` of them.
+        """Return the detections of pictures, uint8 BGR [H, W, 3] or grey [H, W, 1], at most `batch` of them.
 
         The padding depends on the shapes in the batch, as in the host's `val`.
         """

@@ -27,7 +27,7 @@ from yolo_qreg.evaluation import evaluate as evaluation
 from yolo_qreg.evaluation.models import Subject
 from yolo_qreg.evaluation.tasks import MODEL_VERSIONS, Settings, release_of
 from yolo_qreg.files import locked, scratch_folder, sweep
-from yolo_qreg.host.datasets import resolve_data, validation_pictures
+from yolo_qreg.host.datasets import prepare_for_trainings, resolve_data, validation_pictures
 from yolo_qreg.study.plan import Run, Study
 from yolo_qreg.study.runs import LOG, Place, command
 from yolo_qreg.study.training import interrupt, start
@@ -213,6 +213,7 @@ def fingerprint(data: str) -> str:
     lock = cache_folder() / "locks" / f"scan-{platform.node()}"
     # The host keeps what it found; tasks of one machine must not write that at once.
     with locked(lock, lambda: LOGGER.warning(f"waiting for another process that reads {path} ({lock})")):
+        prepare_for_trainings(path)
         for split in ("train", "val"):
             for picture in validation_pictures(path, split=split).pictures:
                 digest.update(f"{picture.path.name} {picture.size}".encode("utf-8", "surrogatepass"))

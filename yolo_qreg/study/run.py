@@ -70,15 +70,16 @@ def check(study: Study) -> None:
     Raises:
         InputError: Something cannot be used.
     """
-    from yolo_qreg.host.datasets import resolve_data, validation_pictures
+    from yolo_qreg.evaluation.evaluate import load_material, possible
+    from yolo_qreg.host.datasets import prepare_for_trainings, resolve_data
     from yolo_qreg.host.run import check_model
     from yolo_qreg.study.runs import model_of
 
     check_settings(study.train)
     check_model(model_of(study))
     data = resolve_data(study.data)
-    for split in ("train", "val"):  # the host keeps what it found; trainings side by side must not write that at once
-        validation_pictures(data, split=split)
+    possible(study.evaluation.corruptions, load_material(data, study.evaluation.limit).channels, data)
+    prepare_for_trainings(data)
 
 
 def _site(address: str | None, jobs: int, device: str) -> Site:
