@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import warnings
@@ -137,6 +138,20 @@ _DEEP = re.compile("[A-Z];16[BLN]")
 """In the raw mode of a file whose values have 16 bits, such as RGB;16B; BGR;16 is a pixel of 16 bits."""
 
 
+_SHORT = 50
+"""Characters of a name to which something is put: at most 200 of the 255 bytes that a file's name may have."""
+_LONGEST = 240
+"""Bytes of a name to which the ending of a sheet is put."""
+
+
+def _sheet_of(place: Path) -> Path:
+    """Return the file of a picture's sheet; a name too long for the ending is cut, with a hash of it in place."""
+    name = place.name
+    if len(os.fsencode(name)) > _LONGEST:
+        name = f"{name[:_SHORT]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
+    return place.with_name(f"{name}-sheet.jpg")
+
+
 def write_whole(path: Path, data: bytes) -> Path:
     """Write a file by way of a temporary one beside it, so that it is whole or as it was; return its path.
 
@@ -144,7 +159,7 @@ def write_whole(path: Path, data: bytes) -> Path:
         OSError: It cannot be written; `filename` is `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name[:_SHORT]}.{os.getpid()}.part")
     try:
         part.write_bytes(data)
         return part.replace(path)
@@ -173,7 +188,7 @@ Show = Callable[[Path, str, Image, Job, Damage], Iterator[Path]]
 def show_sheet(place: Path, title: str, image: Image, job: Job, damage: Damage) -> Iterator[Path]:
     """Write one page with everything."""
     page = contact_sheet(image, job.names, job.severities, damage, title, job.notes())
-    yield write_whole(place.with_name(f"{place.name}-sheet.jpg"), encode(page, "JPEG"))
+    yield write_whole(_sheet_of(place), encode(page, "JPEG"))
 
 
 def show_strips(place: Path, title: str, image: Image, job: Job, damage: Damage) -> Iterator[Path]:

@@ -57,6 +57,12 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8, whole or not at all; bytes of file names that are no UTF-8 are escaped as in JSON."""
+    data = text.encode("utf-8", "backslashreplace")
+    write_atomic(path, lambda file: file.write(data))
+
+
 @contextmanager
 def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     """Yield a folder that is removed at the end; one that a killed process leaves is taken by the next `sweep`.

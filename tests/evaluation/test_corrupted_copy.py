@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
+from small_evaluations import contents
 
 from corruptions import corrupt, rng_for
+from yolo_qreg.cli import main
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.corrupted_copy import CopySettings, write_copy
 from yolo_qreg.host.datasets import validation_pictures
@@ -23,8 +27,8 @@ def settings(data: Path, out: Path) -> CopySettings:
 def write(given: CopySettings) -> tuple[list[Path], int]:
     """Write the copy; return its YAML files and how many pictures were made."""
     made: list[int] = []
-    files = write_copy(given, lambda total: lambda label, done: made.append(done))
-    return files, sum(made)
+    copy = write_copy(given, lambda total: lambda label, done: made.append(done))
+    return list(copy.files), sum(made)
 
 
 def test_a_copy_is_a_data_set(shapes: Path, tmp_path: Path) -> None:
@@ -84,3 +88,61 @@ def test_jpeg_files_are_smaller(shapes: Path, tmp_path: Path) -> None:
     assert sum(p.stat().st_size for p in jpeg) < 0.4 * sum(p.stat().st_size for p in png)
     difference = cv2.imread(str(png[0])).astype(int) - cv2.imread(str(jpeg[0]))
     assert 0 < np.abs(difference).mean() < 5
+
+
+FOG = ["--corruptions", "fog", "--severity", "1"]
+
+
+def corrupted(data: Path, out: Path, *options: str) -> None:
+    """Run the command."""
+    assert main(["corrupt", "--data", str(data), "--out", str(out), "--workers", "0", *options]) == 0
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg"])
+def test_a_copy_follows_its_source(form: str, own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pictures replaced or removed and labels mended are taken over, whatever their dates: it equals a new copy."""
+    out, options = tmp_path / "c", ["--format", form]
+    corrupted(own, out, *FOG, *options)
+    corrupted(own, out, "--corruptions", "contrast", "--severity", "2", *options)
+    first, second, third, *_ = sorted((own.parent / "images" / "val").iterdir())
+    date = first.stat().st_mtime
+    cv2.imwrite(str(first), np.full((64, 64, 3), 90, np.uint8))
+    os.utime(first, (date, date))
+    second.unlink()
+    label = own.parent / "labels" / "val" / f"{third.stem}.txt"
+    label.write_text("2 0.5 0.5 0.25 0.25\n")
+    os.utime(label, (date, date))
+    corrupted(own, out, *FOG, *options)
+    assert "the YAML files of contrast-2" in capsys.readouterr().err
+    corrupted(own, tmp_path / "new", *FOG, *options)
+    for folder in ("images/fog-1", "labels/fog-1"):
+        assert contents(out / folder) == contents(tmp_path / "new" / folder)
+    assert sorted(path.name for path in out.glob("*.yaml")) == ["fog-1.yaml"]
+    assert write(CopySettings(data=own, out=out, corruptions=("fog",), severities=(1,), format=form))[1] == 0  # type: ignore[arg-type]
+
+
+def test_a_copy_of_grey_pictures_is_grey(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its YAML says so, its files have one channel, and what needs colour is said."""
+    own.write_text(own.read_text() + "\nchannels: 1\n")
+    corrupted(own, tmp_path / "c", "--corruptions", "fog,saturate", "--severity", "1")
+    assert "as they need colour and the pictures are grey: saturate" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "c").glob("*.yaml")] == ["fog-1.yaml"]
+    copied = validation_pictures(tmp_path / "c" / "fog-1.yaml")
+    assert copied.channels == 1
+    original = validation_pictures(own).pictures[3].path
+    grey = cv2.imread(str(original), cv2.IMREAD_GRAYSCALE)
+    with PIL.Image.open(copied.pictures[3].path) as picture:
+        assert picture.mode == "L"
+        np.testing.assert_array_equal(np.array(picture), corrupt(grey, "fog", 1, rng_for(0, original.name, "fog", 1)))
+
+
+def test_unusable_pictures_are_named(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are left out of the copy."""
+    bmp = min((own.parent / "images" / "val").iterdir()).with_name("z.bmp")
+    cv2.imwrite(str(bmp), np.zeros((64, 64, 3), np.uint8))
+    bmp.write_bytes(bmp.read_bytes()[:6000])
+    corrupted(own, tmp_path / "c", *FOG)
+    assert f"left out, not whole pictures with right labels, or too small: {bmp} (1)" in capsys.readouterr().err
+    assert len(list((tmp_path / "c" / "images" / "fog-1").iterdir())) == 12
+    assert main(["corrupt", "--data", str(own), "--out", str(tmp_path / "s"), "--strict", *FOG]) == 2
+    assert not (tmp_path / "s").exists()

@@ -35,15 +35,6 @@ from yolo_qreg.shipped import shipped
 FP32 = [shipped("shapes-fp32")]
 
 
-@pytest.fixture
-def own(shapes: Path, tmp_path: Path) -> Path:
-    """The YAML file of a copy of the pictures, which may be changed."""
-    shutil.copytree(shapes.parent, tmp_path / "data", ignore=shutil.ignore_patterns("*.cache"))
-    data = tmp_path / "data" / shapes.name
-    data.write_text(shapes.read_text().replace(str(shapes.parent), str(data.parent)))
-    return data
-
-
 @pytest.fixture(scope="module")
 def intact(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished evaluation of one model; nothing of it may be changed."""

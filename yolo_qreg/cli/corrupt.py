@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +12,9 @@ from corruptions.cli import command as look_at_pictures
 from corruptions.cli import make_job
 from yolo_qreg.cli.options import DATA, PATH, WORKERS
 from yolo_qreg.errors import InputError
+
+if TYPE_CHECKING:
+    from yolo_qreg.evaluation.corrupted_copy import Copy
 
 OWN = [
     click.Argument(["sources"], metavar="[SOURCE]...", nargs=-1, type=PATH),
@@ -27,7 +31,8 @@ OWN = [
 HELP = f"""{look_at_pictures.help}
 
 With --data, every corrupted picture of a data set is written in YOLO layout, with a YAML file for each corruption and
-severity, for tools of your own. The same command continues an interrupted copy.
+severity, for tools of your own. The same command continues an interrupted copy, and takes
+over what has changed in the data set.
 
 \b
 --data voc --out voc-c --corruptions fog --severity 3
@@ -75,10 +80,25 @@ def _copy(data: str, form: Any, workers: int | None, strict: bool, **options: An
     )
     try:
         with watched() as watch:
-            files = write_copy(settings, watch)
+            copy = write_copy(settings, watch)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(f"interrupted; repeat the command to continue the copy in {out}") from stop
-    click.echo(f"{files[0]}" if len(files) == 1 else f"{files[0]} and {len(files) - 1} more in {out}")
+    for line in _left_out(copy):
+        click.echo(line, err=True)
+    first, *more = copy.files
+    click.echo(f"{first} and {len(more)} more in {out}" if more else f"{first}")
+
+
+def _left_out(copy: Copy) -> Iterator[str]:
+    """Say what is not in a copy."""
+    if copy.unusable:
+        names = ", ".join(map(str, copy.unusable))
+        yield f"left out, not whole pictures with right labels, or too small: {names} ({len(copy.unusable)})"
+    if copy.corruptions:
+        yield f"left out, as they need colour and the pictures are grey: {', '.join(copy.corruptions)}"
+    if copy.outdated:
+        names = ", ".join(path.stem for path in copy.outdated)
+        yield f"removed, as the data set has changed: the YAML files of {names}; name these corruptions to renew them"
 
 
 command = click.Command(

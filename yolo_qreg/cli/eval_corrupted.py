@@ -103,6 +103,10 @@ def show(results: Results, out: Path) -> None:
             f"left out, not whole pictures with right labels, or too small: {', '.join(left_out)} ({len(left_out)})",
             err=True,
         )
+    for model, count in results.setup.get("detections left out", {}).items():
+        click.echo(f"{model}: {count} detections left out, their boxes are not finite numbers", err=True)
+    if without := results.setup.get("corruptions left out"):
+        click.echo(f"left out, as they need colour and the pictures are grey: {', '.join(without)}", err=True)
     if results.setup["pictures"] < FEW_PICTURES:
         click.echo(f"only {results.setup['pictures']} pictures: do not rely on these intervals", err=True)
     print_summary(results)

@@ -26,7 +26,9 @@ from yolo_qreg.files import write_atomic
 from yolo_qreg.sealed import read_sealed, read_whole, stamped, unstamped, write_sealed
 
 NAME_DIGITS = 16
-SCORES = CocoSummary.__annotations__.keys() | {"voc07_ap50", "voc_ap50"}
+DROPPED = "detections_left_out"
+"""How many detections had no box: see `Detections.dropped`."""
+SCORES = CocoSummary.__annotations__.keys() | {"voc07_ap50", "voc_ap50", DROPPED}
 """The entries of a cell's scores."""
 
 

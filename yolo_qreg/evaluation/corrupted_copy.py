@@ -1,7 +1,12 @@
-"""A corrupted copy of a data set, for tools that read pictures from a folder: YOLO layout, one YAML file per damage."""
+"""A corrupted copy of a data set, for tools that read pictures from a folder: YOLO layout, one YAML file per damage.
+
+A copy follows its data set by content, not by dates: each picture holds the hash of the file that it was made from,
+labels are compared, and what is no longer in the data set is removed.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,22 +18,34 @@ from typing import Any, Literal
 
 import numpy as np
 import PIL.Image
+import PIL.PngImagePlugin
 import yaml
 
 from corruptions.frost import frost_textures
-from corruptions.registry import SMALLEST_SIDE
+from corruptions.registry import CHANNELS, SMALLEST_SIDE
 from yolo_qreg import __version__
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.damage import Damage, Workshop
+from yolo_qreg.evaluation.evaluate import possible
 from yolo_qreg.evaluation.sweep import Watch
-from yolo_qreg.files import sweep, write_atomic
-from yolo_qreg.host.datasets import LabelledPicture, validation_pictures
+from yolo_qreg.evaluation.tasks import digest_of
+from yolo_qreg.files import sweep, write_atomic, write_text
+from yolo_qreg.host.datasets import LabelledPicture, PictureSet, validation_pictures
+from yolo_qreg.pictures import COLOUR
 
 Format = Literal["png", "jpeg"]
 SUFFIX: dict[Format, str] = {"png": ".png", "jpeg": ".jpg"}
 JPEG_QUALITY = 85
 """Of the JPEG files that ImageNet-C was published as."""
 SETTINGS = "corrupted.json"
+MARK = "yolo-qreg source "
+"""Before the hash, in a picture's text."""
+_HEAD = 512
+"""Bytes at the beginning of a picture that hold its mark."""
+
+
+Kind = tuple[str, int]
+"""Corruption and severity."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,38 +75,69 @@ class CopySettings:
     strict: bool = False
 
 
-def write_copy(settings: CopySettings, watch: Callable[[int], Watch]) -> list[Path]:
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What was written.
+
+    Attributes:
+        files: The YAML files, one for each corruption and severity.
+        unusable: Pictures of the data set that were left out.
+        corruptions: Those that were left out, as the pictures have no colour.
+        outdated: YAML files that were removed: their pictures are of the data set as it was before.
+    """
+
+    files: tuple[Path, ...]
+    unusable: tuple[Path, ...] = ()
+    corruptions: tuple[str, ...] = ()
+    outdated: tuple[Path, ...] = ()
+
+
+def write_copy(settings: CopySettings, watch: Callable[[int], Watch]) -> Copy:
     """Write what is missing of OUT/NAME-SEVERITY.yaml, OUT/images/NAME-SEVERITY and OUT/labels/NAME-SEVERITY.
+
+    A YAML file is there when its pictures are complete and those of the data set as it is.
 
     Args:
         settings: What to write.
         watch: Called with the number of pictures to write; returns what is told of progress.
 
-    Returns:
-        The YAML files, one for each corruption and severity. A file is written when its pictures are complete.
-
     Raises:
         InputError: The data set cannot be used, or the folder holds a copy made with other settings.
     """
-    found = validation_pictures(settings.data, strict=settings.strict, smallest=SMALLEST_SIDE)
-    pictures = found.pictures
-    _check_stems(pictures)
-    _claim(settings)
+    found = validation_pictures(settings.data, strict=settings.strict, smallest=SMALLEST_SIDE, channels=CHANNELS)
+    corruptions = possible(settings.corruptions, found.channels, settings.data)
+    _check_stems(found.pictures)
+    outdated = _claim(settings, digest_of(found.pictures, found.names, found.channels))
     sweep(settings.out)
-    kinds = list(product(settings.corruptions, settings.severities))
-    todo = {kind: [p for p in pictures if not _image(settings, *kind, p).is_file()] for kind in kinds}
+    sources = {picture.path: _hash(picture.path) for picture in found.pictures}
+    kinds = list(product(corruptions, settings.severities))
+    todo = {
+        kind: [p for p in found.pictures if not _is_of(_image(settings, kind, p), sources[p.path])] for kind in kinds
+    }
     told = watch(sum(map(len, todo.values())))
     files = []
     with Workshop(settings.workers if any(todo.values()) else 0) as workshop:
-        for (corruption, severity), missing in todo.items():
-            damage = Damage(corruption=corruption, severity=severity, seed=settings.seed, textures=settings.textures)
-            targets = [(picture.path, _image(settings, corruption, severity, picture)) for picture in missing]
-            for _ in workshop.map(partial(_write_image, damage, settings.format), targets):
-                told(f"{corruption} {severity}", 1)
-            for picture in pictures:
-                write_labels(settings, corruption, severity, picture)
-            files.append(write_yaml(settings, corruption, severity, found.names))
-    return files
+        for kind, missing in todo.items():
+            damage = Damage(
+                corruption=kind[0],
+                severity=kind[1],
+                channels=found.channels,
+                seed=settings.seed,
+                textures=settings.textures,
+            )
+            places = [(picture.path, _image(settings, kind, picture), sources[picture.path]) for picture in missing]
+            for _ in workshop.map(partial(_write_image, damage, settings.format), places):
+                told(f"{kind[0]} {kind[1]}", 1)
+            for picture in found.pictures:
+                _write_labels(_label(settings, kind, picture), picture)
+            _remove_others(settings, kind, found.pictures)
+            files.append(_write_yaml(settings, kind, found))
+    return Copy(
+        files=tuple(files),
+        unusable=found.unusable,
+        corruptions=tuple(name for name in settings.corruptions if name not in corruptions),
+        outdated=tuple(path for path in outdated if path not in files),
+    )
 
 
 def _check_stems(pictures: Sequence[LabelledPicture]) -> None:
@@ -100,59 +148,100 @@ def _check_stems(pictures: Sequence[LabelledPicture]) -> None:
             raise InputError(f"{other} and {picture.path} would have one name in the copy; rename one")
 
 
-def _claim(settings: CopySettings) -> None:
-    """Note what the pictures in a folder are made with, or check that it is the same as before."""
+def _claim(settings: CopySettings, digest: str) -> list[Path]:
+    """Note what the pictures in a folder are made with, or check that it is the same as before.
+
+    Returns:
+        The YAML files of another state of the data set, which are removed: each comes back when its pictures are right.
+    """
     key: dict[str, Any] = {"data": str(settings.data.resolve()), "seed": settings.seed, "format": settings.format}
     key |= {"yolo-qreg": __version__}
     if "frost" in settings.corruptions:
         key["frost textures"] = frost_textures(settings.textures).source
     path = settings.out / SETTINGS
+    known: dict[str, Any] = {}
     if path.is_file():
         try:
             known = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
             known = {}
+        known = known if isinstance(known, dict) else {}
         shared = known.keys() & key.keys()
         if not shared or {name: known[name] for name in shared} != {name: key[name] for name in shared}:
             raise InputError(f"{settings.out} holds a copy made with other settings ({SETTINGS}); choose another --out")
-        key = known | key
     elif settings.out.is_dir() and any(settings.out.iterdir()):
         raise InputError(f"{settings.out} is not empty and not a copy of ours; choose another --out")
-    write_atomic(path, lambda file: file.write((json.dumps(key, indent=1) + "\n").encode()))
+    outdated = sorted(settings.out.glob("*.yaml")) if known and known.get("content") != digest else []
+    for file in outdated:
+        file.unlink()
+    write_text(path, json.dumps(known | key | {"content": digest}, indent=1) + "\n")
+    return outdated
 
 
-def _image(settings: CopySettings, corruption: str, severity: int, picture: LabelledPicture) -> Path:
-    folder = settings.out / "images" / f"{corruption}-{severity}"
-    return folder / f"{picture.path.stem}{SUFFIX[settings.format]}"
+def _image(settings: CopySettings, kind: Kind, picture: LabelledPicture) -> Path:
+    return settings.out / "images" / f"{kind[0]}-{kind[1]}" / f"{picture.path.stem}{SUFFIX[settings.format]}"
 
 
-def _write_image(damage: Damage, form: Format, place: tuple[Path, Path]) -> None:
-    source, target = place
-    picture = PIL.Image.fromarray(np.ascontiguousarray(damage.picture(source)[..., ::-1]))
+def _label(settings: CopySettings, kind: Kind, picture: LabelledPicture) -> Path:
+    return settings.out / "labels" / f"{kind[0]}-{kind[1]}" / f"{picture.path.stem}.txt"
+
+
+def _hash(path: Path) -> str:
+    """Hash what a damaged picture is made from: the file's name, which decides the random numbers, and its bytes."""
+    return hashlib.sha256(path.name.encode("utf-8", "surrogatepass") + b"\0" + path.read_bytes()).hexdigest()
+
+
+def _is_of(image: Path, source: str) -> bool:
+    """Whether a picture of the copy is there and was made from this file."""
+    try:
+        with image.open("rb") as file:
+            return f"{MARK}{source}".encode() in file.read(_HEAD)
+    except OSError:
+        return False
+
+
+def _write_image(damage: Damage, form: Format, place: tuple[Path, Path, str]) -> None:
+    source, target, digest = place
+    picture = PIL.Image.fromarray(np.ascontiguousarray(damage.picture(source)[..., ::-1].squeeze()))
     stream = BytesIO()
-    picture.save(stream, form, **({"quality": JPEG_QUALITY} if form == "jpeg" else {"compress_level": 1}))
+    mark = f"{MARK}{digest}"
+    if form == "jpeg":
+        picture.save(stream, form, quality=JPEG_QUALITY, comment=mark)
+    else:
+        text = PIL.PngImagePlugin.PngInfo()
+        text.add_text("Comment", mark)
+        picture.save(stream, form, compress_level=1, pnginfo=text)
     write_atomic(target, lambda file: file.write(stream.getvalue()))
 
 
-def write_labels(settings: CopySettings, corruption: str, severity: int, picture: LabelledPicture) -> None:
-    """Write the label file of one picture unless it is there."""
-    path = settings.out / "labels" / f"{corruption}-{severity}" / f"{picture.path.stem}.txt"
-    if path.is_file():
-        return
+def _write_labels(path: Path, picture: LabelledPicture) -> None:
+    """Write the label file of one picture unless it is right."""
     width, height = picture.size
     boxes = picture.boxes.astype(np.float64) / [width, height, width, height]
     rows = zip(picture.labels.tolist(), boxes.tolist(), strict=True)
-    lines = [
+    text = "".join(
         f"{k} {(x1 + x2) / 2:.6f} {(y1 + y2) / 2:.6f} {x2 - x1:.6f} {y2 - y1:.6f}\n" for k, (x1, y1, x2, y2) in rows
-    ]
-    write_atomic(path, lambda file: file.write("".join(lines).encode()))
+    )
+    if not path.is_file() or path.read_bytes() != text.encode():
+        write_text(path, text)
 
 
-def write_yaml(settings: CopySettings, corruption: str, severity: int, names: Sequence[str]) -> Path:
+def _remove_others(settings: CopySettings, kind: Kind, pictures: Sequence[LabelledPicture]) -> None:
+    """Remove pictures and labels of what is no longer in the data set."""
+    for of in (_image, _label):
+        wanted = {of(settings, kind, picture) for picture in pictures}
+        first = of(settings, kind, pictures[0])
+        for path in first.parent.iterdir():
+            if path.suffix == first.suffix and path not in wanted:
+                path.unlink()
+
+
+def _write_yaml(settings: CopySettings, kind: Kind, found: PictureSet) -> Path:
     """Write the YAML file of one corruption and severity, and return it."""
-    path = settings.out / f"{corruption}-{severity}.yaml"
-    images = f"images/{corruption}-{severity}"
-    found = {"path": str(settings.out.resolve()), "train": images, "val": images, "names": dict(enumerate(names))}
-    text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True)
-    write_atomic(path, lambda file: file.write(text.encode()))
+    path = settings.out / f"{kind[0]}-{kind[1]}.yaml"
+    root, images = str(settings.out.resolve()), f"images/{kind[0]}-{kind[1]}"
+    whole: dict[str, Any] = {"path": root} if root.isprintable() else {}  # else what lies beside the file is found
+    whole |= {"train": images, "val": images, "names": dict(enumerate(found.names))}
+    whole |= {"channels": found.channels} if found.channels != COLOUR else {}
+    write_text(path, yaml.safe_dump(whole, sort_keys=False, allow_unicode=True))
     return path

@@ -75,6 +75,7 @@ class Detections:
         label: int16 [N], index of the class, 0 or more.
         score: float32 [N], 0..1.
         boxes: float32 [N, 4].
+        dropped: How many more there were whose boxes are none; see `is_box`.
 
     Raises:
         InputError: A shape, a range or a box is not as above.
@@ -84,6 +85,7 @@ class Detections:
     label: NDArray[np.int16]
     score: NDArray[np.float32]
     boxes: NDArray[np.float32]
+    dropped: int = 0
 
     def __post_init__(self) -> None:
         count = len(self.image)
@@ -95,9 +97,10 @@ class Detections:
     def to_bytes(self) -> bytes:
         """Return the content of a compressed .npz; equal detections give equal bytes (with one zlib)."""
         stream = io.BytesIO()
-        np.savez_compressed(
-            stream, format=np.array(FORMAT), image=self.image, label=self.label, score=self.score, boxes=self.boxes
-        )
+        arrays = {"format": np.array(FORMAT), "image": self.image, "label": self.label}
+        arrays |= {"score": self.score, "boxes": self.boxes}
+        arrays |= {"dropped": np.array(self.dropped)} if self.dropped else {}
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
         return stream.getvalue()
 
     @classmethod
@@ -110,9 +113,10 @@ class Detections:
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in ("format", "image", "label", "score", "boxes")}
+                dropped = int(archive["dropped"]) if "dropped" in archive.files else 0
             if str(arrays.pop("format")) != FORMAT:
                 raise InputError(f"its format is not {FORMAT!r}")
-            return cls(**arrays)
+            return cls(**arrays, dropped=dropped)
         except Exception as error:  # what parsers raise for damaged bytes is not to be listed
             raise InputError(f"no detections ({error}); save them again") from error
 
@@ -139,6 +143,13 @@ class Detections:
             return cls.from_bytes(content)
         except InputError as error:
             raise InputError(f"{path} holds {error}") from error
+
+
+def is_box(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which boxes [N, 4] are some, bool [N]: of finite numbers, x1 <= x2 and y1 <= y2, no larger than COCO's."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        right_way = (boxes[:, :2] <= boxes[:, 2:]).all(axis=1)
+        return np.asarray(np.isfinite(boxes).all(axis=1) & right_way & (areas(boxes) <= LARGEST_AREA))
 
 
 def areas(boxes: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -19,6 +19,7 @@ from yolo_qreg.evaluation.matching import IOU_50, match
 from yolo_qreg.evaluation.results import OVER_SEVERITIES
 from yolo_qreg.evaluation.sweep import Task
 from yolo_qreg.files import write_atomic
+from yolo_qreg.fonts import font_for
 
 FOLDER = "gallery"
 SHOWN_SCORE = 0.25
@@ -101,7 +102,7 @@ def _page(picture: Image, panels: Sequence[tuple[str, Sequence[Box]]], names: Se
     small = whole.resize(size, PIL.Image.Resampling.LANCZOS)
     head = FONT_PX + 2 * LINE_PX
     page = PIL.Image.new("RGB", (len(panels) * (size[0] + GAP_PX) - GAP_PX, size[1] + head), "white")
-    font = PIL.ImageFont.load_default(FONT_PX)
+    font = _font([*names, *(name for name, _ in panels)])
     for index, (name, boxes) in enumerate(panels):
         panel = small.copy()
         _draw(PIL.ImageDraw.Draw(panel), boxes, scale, names, font)
@@ -111,6 +112,12 @@ def _page(picture: Image, panels: Sequence[tuple[str, Sequence[Box]]], names: Se
     stream = BytesIO()
     page.save(stream, "JPEG", quality=QUALITY, optimize=True)
     return stream.getvalue()
+
+
+def _font(texts: Sequence[str]) -> PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont:
+    """Return Pillow's own font, or one that has what it lacks."""
+    path = None if all(text.isascii() for text in texts) else font_for("".join(texts))
+    return PIL.ImageFont.load_default(FONT_PX) if path is None else PIL.ImageFont.truetype(path, FONT_PX)
 
 
 def _draw(

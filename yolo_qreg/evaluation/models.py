@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,9 +61,9 @@ def subjects(weights: Iterable[Path]) -> list[Subject]:
 def _name(path: Path) -> str:
     """Name a run by its folder, other checkpoints by their file, exports by file or folder with the ending."""
     run = _run_of(path)
-    if run is not None and path.suffix == ".pt":
-        return run.name
-    return path.stem if path.suffix == ".pt" else path.name
+    own = path.stem if run is None else run.name
+    name = own if path.suffix == ".pt" else path.name
+    return os.fsencode(name).decode(errors="replace")  # it goes into tables and figures, which take no other bytes
 
 
 def _run_of(path: Path) -> Path | None:

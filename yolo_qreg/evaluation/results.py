@@ -16,7 +16,7 @@ from types import UnionType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from yolo_qreg.errors import InputError
-from yolo_qreg.files import write_atomic
+from yolo_qreg.files import write_text
 
 CLEAN = "clean"
 ALL = "all"
@@ -192,7 +192,7 @@ def save(results: Results, folder: Path) -> None:
         (CLASS_SCORES, results.class_scores, ClassScore),
         (DELTAS, results.deltas, Delta),
     ):
-        _write(folder / name, _to_csv(rows, kind))
+        write_text(folder / name, _to_csv(rows, kind))
     run = {
         "baseline": results.baseline,
         "models": [asdict(model) for model in results.models],
@@ -200,7 +200,7 @@ def save(results: Results, folder: Path) -> None:
         "severities": results.severities,
         "setup": results.setup,
     }
-    _write(folder / RUN, json.dumps(run, indent=2, ensure_ascii=False) + "\n")
+    write_text(folder / RUN, json.dumps(run, indent=2, ensure_ascii=False) + "\n")
 
 
 def load(folder: Path) -> Results:
@@ -255,7 +255,3 @@ def _read(hint: Any, text: str) -> Any:
         return float(text) if text else None
     assert not get_args(hint)
     return hint(text)
-
-
-def _write(path: Path, text: str) -> None:
-    write_atomic(path, lambda file: file.write(text.encode()))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from yolo_qreg.evaluation.average_precision import coco_summary, voc_ap50
 from yolo_qreg.evaluation.bootstrap import bootstrap_map, image_weights
-from yolo_qreg.evaluation.cells import Cell
+from yolo_qreg.evaluation.cells import DROPPED, Cell
 from yolo_qreg.evaluation.detections import GroundTruth
 from yolo_qreg.evaluation.matching import match
 
@@ -24,6 +24,7 @@ def score(truth: GroundTruth, cell: Cell) -> dict[str, Any]:
         **coco_summary(truth, detections),
         "voc07_ap50": _mean(voc_ap50(matches, "11")),
         "voc_ap50": _mean(voc_ap50(matches, "all")),
+        DROPPED: detections.dropped,
     }
 
 

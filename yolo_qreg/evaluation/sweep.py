@@ -17,7 +17,7 @@ from corruptions.pixels import Image
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.cells import Cell
 from yolo_qreg.evaluation.damage import DEAD, Damage, Workshop
-from yolo_qreg.evaluation.detections import Detections, GroundTruth
+from yolo_qreg.evaluation.detections import Detections, GroundTruth, is_box
 from yolo_qreg.evaluation.scoring import score
 from yolo_qreg.host.predict import Boxes, Detector
 
@@ -130,10 +130,13 @@ class _Collector:
         return len(pictures)
 
     def detections(self) -> Detections:
-        boxes, scores, labels = zip(*self._boxes, strict=True)
+        """Return all that have a box; a broken model's NaN boxes find nothing, and end nobody else's work."""
+        boxes, scores, labels = map(np.concatenate, zip(*self._boxes, strict=True))
+        good = is_box(boxes)
         return Detections(
-            image=np.concatenate(self._images),
-            label=np.concatenate(labels),
-            score=np.concatenate(scores),
-            boxes=np.concatenate(boxes),
+            image=np.concatenate(self._images)[good],
+            label=labels[good],
+            score=scores[good],
+            boxes=boxes[good],
+            dropped=int((~good).sum()),
         )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from corruptions import select
 from corruptions.frost import frost_textures
 from yolo_qreg.evaluation.bootstrap import interval
+from yolo_qreg.evaluation.cells import DROPPED
 from yolo_qreg.evaluation.models import Subject
 from yolo_qreg.evaluation.results import ALL, BENCHMARK, CLEAN, OVER_SEVERITIES, ClassScore, Delta, Results, Score
 from yolo_qreg.evaluation.sweep import Task
@@ -46,10 +47,12 @@ def collect(
     """
     scores: list[Score] = []
     class_scores: list[ClassScore] = []
+    dropped: dict[str, int] = {}
     for task in tasks:
         corruption, severity = task.damage.corruption, task.damage.severity
         for name, cell in task.cells.items():
             found = cell.scores()
+            dropped[name] = dropped.get(name, 0) + found[DROPPED]
             scores.append(_score(name, corruption, severity, found, images))
             class_scores += [
                 ClassScore(
@@ -69,7 +72,7 @@ def collect(
         severities=settings.severities,
         scores=tuple(scores),
         class_scores=tuple(class_scores),
-        setup=_setup(settings, images, tasks),
+        setup=_setup(settings, images, tasks) | _left_out(dropped),
     )
     return replace(results, deltas=_deltas(results, resampled))
 
@@ -89,6 +92,11 @@ def _score(model: str, corruption: str, severity: int, found: dict[str, Any], im
         voc07_ap50=found["voc07_ap50"],
         voc_ap50=found["voc_ap50"],
     )
+
+
+def _left_out(dropped: dict[str, int]) -> dict[str, Any]:
+    some = {name: count for name, count in dropped.items() if count}
+    return {"detections left out": some} if some else {}
 
 
 def _setup(settings: Settings, images: int, tasks: Sequence[Task]) -> dict[str, Any]:

@@ -66,6 +66,10 @@ class Detector:
         task = getattr(backend, "task", None) or getattr(getattr(backend, "model", None), "task", None) or "detect"
         if task != "detect":
             raise InputError(f"{weights} is for {task}; name a detection model")
+        if (getattr(backend, "metadata", None) or {}).get("args", {}).get("nms"):
+            raise InputError(
+                f"{weights} was exported with nms=True: it drops boxes by limits of its own; export it without nms"
+            )
         self.names: tuple[str, ...] = tuple(str(backend.names[i]) for i in range(len(backend.names)))
         self.channels = int(getattr(backend, "channels", 0) or getattr(backend, "ch", 0) or COLOUR)
         self.device = str(backend.device)
@@ -89,7 +93,7 @@ class Detector:
         letterbox = LetterBox(self._batch_shape(pictures), scaleup=False)
         placed = [_place(picture, max(self._shape), letterbox) for picture in pictures]
         rgb = np.stack([canvas for canvas, *_ in placed])[..., ::-1].transpose(0, 3, 1, 2)
-        batch = torch.from_numpy(np.ascontiguousarray(rgb)).to(self._host.device)
+        batch = torch.from_numpy(rgb.copy()).to(self._host.device)
         with torch.inference_mode():
             found = nms.non_max_suppression(
                 self._host((batch.half() if self._host.fp16 else batch.float()) / 255),

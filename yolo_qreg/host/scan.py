@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
@@ -23,7 +22,7 @@ from ultralytics.data.utils import img2label_paths, verify_image_label
 from ultralytics.utils import DEFAULT_CFG, NUM_THREADS
 
 from yolo_qreg.data.shapes import cache_folder
-from yolo_qreg.files import write_atomic
+from yolo_qreg.files import scratch_folder, write_atomic
 from yolo_qreg.pictures import COLOUR, decode
 
 Found = Mapping[str, Any]
@@ -103,8 +102,8 @@ def _verify(file: str, text: str, found: Found) -> Label | None:
     data = Path(file).read_bytes()
     if not data.startswith(_JPEG) or data.endswith(_JPEG_END):
         return verified(file)
-    with TemporaryDirectory(prefix="yolo-qreg-") as folder:
-        copy = Path(folder) / f"picture{Path(file).suffix}"
+    with scratch_folder(".yolo-qreg-") as folder:
+        copy = folder / f"picture{Path(file).suffix}"
         copy.write_bytes(data)
         return verified(str(copy))
 

@@ -64,7 +64,9 @@ class Chart:
 
 
 def _wide(low: float, high: float) -> tuple[float, float]:
-    return (low, high) if high > low else (low - 0.5, low + 0.5)
+    """Return a range that is not empty; around a number so large that half a unit is none, a wider one."""
+    room = max(0.5, abs(low) / 1000)
+    return (low, high) if high - low > room / 1e9 else (low - room, low + room)
 
 
 def steps(low: float, high: float, most: int) -> tuple[float, ...]:
@@ -74,6 +76,8 @@ def steps(low: float, high: float, most: int) -> tuple[float, ...]:
         >>> steps(0, 47, 5)
         (0.0, 10.0, 20.0, 30.0, 40.0)
     """
+    if high <= low:
+        return (low,)
     rough = (high - low) / max(most, 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from yolo_qreg.evaluation.results import Results
 from yolo_qreg.files import write_atomic
+from yolo_qreg.fonts import font_for
 from yolo_qreg.report import classes, curves, heatmap, palette
 from yolo_qreg.report.charts import COLOURS, Chart, tick
 from yolo_qreg.report.text import compared, file_names, kind_of, title_of
@@ -42,6 +44,10 @@ STYLE: dict[str, Any] = {
     "text.parse_math": False,  # a dollar in a name is a dollar
 }
 PER_ROW = 5
+STICKS_OUT = 0.01
+"""Inches."""
+LETTERS_PER_INCH = 18
+"""Of 7 points."""
 
 
 def write_figures(
@@ -68,6 +74,7 @@ def write_named(folder: Path, found: Iterable[tuple[str, Figure]]) -> tuple[Path
     written = []
     with _style():
         for name, figure in found:
+            _take_fonts(figure)
             figure.draw_without_rendering()
             figure.set_layout_engine("none")  # laid out once, for both files
             for ending, metadata in NO_DATES.items():
@@ -79,6 +86,17 @@ def write_named(folder: Path, found: Iterable[tuple[str, Figure]]) -> tuple[Path
             if old not in written:
                 old.unlink()
     return tuple(written)
+
+
+def _take_fonts(figure: Figure) -> None:
+    """Let names in other scripts fall back on an installed font that has them."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        if not text.get_text().isascii() and (path := font_for(text.get_text())) is not None:
+            text.set_fontfamily([*text.get_fontfamily(), FontProperties(fname=path).get_name()])
 
 
 @contextmanager
@@ -93,7 +111,14 @@ def _style() -> Iterator[None]:
 
 
 def _save(figure: Figure, path: Path, ending: str, metadata: dict[str, Any]) -> None:
-    write_atomic(path, lambda file: figure.savefig(file, format=ending, metadata=metadata, dpi=DPI))
+    """Write a figure; where a long name sticks out, it grows."""
+    from matplotlib.transforms import Bbox
+
+    whole = figure.bbox_inches
+    room = Bbox.union([figure.get_tightbbox(), whole])
+    grown = room.width > whole.width + STICKS_OUT or room.height > whole.height + STICKS_OUT
+    options: dict[str, Any] = {"bbox_inches": room} if grown else {}
+    write_atomic(path, lambda file: figure.savefig(file, format=ending, metadata=metadata, dpi=DPI, **options))
 
 
 def _figures(results: Results, losses: Sequence[curves.Losses], colours: palette.Name) -> Iterator[tuple[str, Figure]]:
@@ -245,5 +270,6 @@ def classes_figure(found: dict[str, tuple[classes.ClassDelta, ...]], slots: dict
         axes.set_yticks(range(len(names)), names if index == 0 else [""] * len(names))
         axes.tick_params(axis="y", length=0)
         axes.set_title(model)
-    figure.supxlabel(f"points of mAP against {baseline}; dot: corrupted pictures, ring: clean ones", fontsize=7)
+    foot = f"points of mAP against {baseline}; dot: corrupted pictures, ring: clean ones"
+    figure.supxlabel(textwrap.fill(foot, int(LETTERS_PER_INCH * figure.get_figwidth())), fontsize=7)
     return figure

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from yolo_qreg.evaluation import results as data_files
 from yolo_qreg.evaluation.results import FEW_PICTURES, Results
-from yolo_qreg.files import write_atomic
+from yolo_qreg.files import write_text
 from yolo_qreg.report import charts, classes, comparison, curves, gallery, headline, heatmap, numbers, paper
 from yolo_qreg.report import setup as setup_section
 from yolo_qreg.report.figures import write_figures
@@ -45,7 +45,7 @@ def write_report(folder: Path, results: Results | None = None, palette: str = "p
     losses = curves.read_losses(found, folder)
     write_figures(folder, found, losses, name)
     page = document(found, losses, gallery.read_gallery(folder, found.corruptions), name)
-    write_atomic(folder / PAGE, lambda file: file.write(page.encode()))
+    write_text(folder / PAGE, page)
     return folder / PAGE
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from yolo_qreg.evaluation.results import CLEAN, Results
-from yolo_qreg.files import write_atomic
+from yolo_qreg.files import write_text
 from yolo_qreg.report.page import PAGE
 from yolo_qreg.report.palette import check
 from yolo_qreg.report.terminal import GAP, aligned, ascii_text
@@ -55,7 +55,7 @@ def write_study_report(
     write_tables(findings, judged, out)
     write_study_figures(findings, out, colours)
     page = document(findings, judged, colours)
-    write_atomic(out / PAGE, lambda file: file.write(page.encode()))
+    write_text(out / PAGE, page)
     return out / PAGE
 
 
