@@ -117,6 +117,7 @@ def run_study(
     jobs: int = 1,
     device: str = "",
     ray: str | None = None,
+    part: Literal["all", "train", "evaluate"] = "all",
     quiet: bool = False,
 ) -> Outcome:
     """Train the FP32 twin and every method x bits x seed of a study, evaluate all of them, and report.
@@ -129,6 +130,7 @@ def run_study(
         jobs: Trainings at a time; with `ray`, on each GPU.
         device: As the host names it; "" lets the study's settings or the host choose.
         ray: Address of a Ray cluster ("local", "auto" or "HOST:PORT"); None works on this machine without Ray.
+        part: "train" evaluates nothing, "evaluate" evaluates what is finished and trains nothing.
         quiet: Whether to say nothing on the way.
 
     Returns:
@@ -140,7 +142,7 @@ def run_study(
     """
     from yolo_qreg.study import run
 
-    return run.run_study(study, Path(out), jobs=jobs, device=device, ray=ray, quiet=quiet)
+    return run.run_study(study, Path(out), jobs=jobs, device=device, ray=ray, part=part, quiet=quiet)
 
 
 def export_weights(

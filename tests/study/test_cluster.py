@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -230,12 +231,22 @@ def test_another_release_is_refused() -> None:
     [
         (["--ray", "local", "--device", "0"], "Ray chooses the GPU"),
         (["--ray", "ray://somewhere:10001"], "run the study on a machine of the cluster"),
+        (["--ray", "127.0.0.1:1"], "--ray 127.0.0.1:1: nobody answers there"),
+        (["--ray", "127.0.0.1:123456"], "nobody answers there"),
+        (["--ray", "somewhere"], "--ray somewhere is no address; write local, auto or HOST:PORT"),
     ],
 )
 def test_wrong_places(options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """They are named before Ray is started."""
     assert main(["study", "demo", "--out", str(tmp_path / "study"), *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_old_ray_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its clusters run code for whoever connects."""
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(__version__="2.59.1"))
+    with pytest.raises(InputError, match=r"needs Ray 2\.60 or later, not 2\.59\.1"):
+        Cluster.connect("local", 1, "cpu")
 
 
 def wait_for(what: Callable[[], bool], study: subprocess.Popen[bytes], said: Path) -> None:

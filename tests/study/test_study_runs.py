@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +15,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+import yaml
 
 from yolo_qreg.cli import main
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.data.shapes import ensure_shapes
 from yolo_qreg.errors import InputError
-from yolo_qreg.study.plan import Study
+from yolo_qreg.study.plan import Study, note_plan
+from yolo_qreg.study.run import known_places
 from yolo_qreg.study.runs import Place, Progress, check_same, command, places, time_left
 from yolo_qreg.study.training import Machine, Trainer
 
@@ -121,16 +124,101 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return ensure_shapes(tmp_path_factory.mktemp("data"), train=4, val=4)
 
 
-def test_a_study_from_the_command_line(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A twin and one model are trained and compared; a wider grid trains what is missing, and a failure stops none."""
-    out = tmp_path / "study"
+def words(data: Path, out: Path) -> list[str]:
+    """Return the command of a small study."""
     line = ["study", "--data", str(data), "--methods", "dorefa", "--seeds", "0", "--out", str(out), "--device", "cpu"]
-    line += ["imgsz=64", "epochs=1", "batch=4", "workers=0", "plots=False", "val=False"]
+    return [*line, "imgsz=64", "epochs=1", "batch=4", "workers=0", "plots=False", "val=False"]
+
+
+@pytest.fixture(scope="module")
+def exported(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A twin and an 8-bit model that were trained and not evaluated, as a file beside their folder."""
+    file = tmp_path_factory.mktemp("far") / "far.tar"
+    line = words(data, file.with_name("study"))
+    assert main([*line, "--bits", "8", "--train-only", "--export", str(file)]) == 0
+    return file
+
+
+PLAN = "evaluation: {corruptions: fog, severities: 3, resamples: 20}\n"
+
+
+def test_trained_there_and_evaluated_here(
+    data: Path, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The numbers are those of the machine that trained; only what is finished is evaluated, and nothing is trained."""
+    far = exported.with_name("study")
+    assert not (far / "report.html").exists()
     plan = tmp_path / "plan.yaml"
-    plan.write_text("evaluation: {corruptions: fog, severities: 3, resamples: 20}\n")
+    plan.write_text(PLAN)
+    assert (
+        main([*words(data, tmp_path / "near"), str(plan), "--import", str(exported), "--bits", "8,4", "--status"]) == 0
+    )
+    shown = capsys.readouterr()
+    assert "taken over from" in shown.err
+    assert [line.split()[:2] for line in shown.out.splitlines()[:3]] == [
+        ["fp32-seed0", "finished"],
+        ["dorefa-8bit-seed0", "finished"],
+        ["dorefa-4bit-seed0", "missing"],
+    ]
+    assert main(["study", "--out", str(tmp_path / "near"), "--evaluate-only", "--device", "cpu"]) == 0
+    assert "not finished, so not evaluated: dorefa-4bit-seed0" in capsys.readouterr().err
+    assert not (tmp_path / "near/runs/dorefa-4bit-seed0").exists()
+    copy = tmp_path / "copy"  # the whole folder travelled instead
+    shutil.copytree(far, copy)
+    assert (
+        main([*words(data, tmp_path / "third"), str(plan), "--import", str(copy), "--bits", "8", "--evaluate-only"])
+        == 0
+    )
+    for name in ("scores.csv", "deltas.csv"):
+        assert (tmp_path / "near/seed-0" / name).read_text() == (tmp_path / "third/seed-0" / name).read_text()
+    settings = yaml.safe_load((tmp_path / "near/runs/fp32-seed0/args.yaml").read_text())
+    assert settings["save_dir"] == str(tmp_path / "near/runs/fp32-seed0")
+    assert (tmp_path / "near/runs/fp32-seed0/results.csv").read_bytes() == (
+        far / "runs/fp32-seed0/results.csv"
+    ).read_bytes()
+
+
+def test_only_what_arrived_whole_is_taken_over(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each file is held by its hash; what was trained by another schedule is another study."""
+    copy, out = tmp_path / "copy", tmp_path / "out"
+    shutil.copytree(exported.with_name("study"), copy)
+    damaged = copy / "runs/fp32-seed0/results.csv"
+    whole = damaged.read_text()
+    damaged.write_text(whole.replace(",", ";", 1))
+    torn = tmp_path / "torn.tar"
+    torn.write_bytes(exported.read_bytes()[:-1000])
+    for source, message in (
+        (copy, "fp32-seed0/results.csv is missing or not what was exported"),
+        (torn, "is no whole tar file"),
+        (tmp_path, "has no whole trained.json"),
+        (tmp_path / "nowhere", "does not exist"),
+    ):
+        assert main(["study", "--import", str(source), "--out", str(out), "--status"]) == 2
+        assert message in capsys.readouterr().err
+    assert not (out / "study.yaml").exists()
+    assert not list(out.glob("runs/*"))
+    damaged.write_text(whole)
+    assert main(["study", "--import", str(copy), "--out", str(out), "--status"]) == 0
+    assert main(["study", "demo", "--import", str(copy), "--out", str(tmp_path / "other"), "--status"]) == 2
+    assert "holds a study with train" in capsys.readouterr().err
+    assert main(["study", "demo", "--evaluate-only", "--out", str(tmp_path / "other")]) == 2
+    assert "has no finished training to evaluate" in capsys.readouterr().err
+
+
+def test_a_study_from_the_command_line(
+    data: Path, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A twin and one model are compared; a wider grid trains what is missing, and a failure stops none."""
+    out = tmp_path / "study"
+    line = words(data, out)
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(PLAN)
     assert main([*line, "--bits", "8", "--status", str(plan)]) == 0
     assert capsys.readouterr().out.split()[:2] == ["fp32-seed0", "missing"]
     assert not out.exists()
+    shutil.copytree(exported.with_name("study"), out)
     assert main([*line, "--bits", "8", str(plan)]) == 0
     shown = capsys.readouterr().out
     assert "8-bit DoReFa" in shown
@@ -226,10 +314,49 @@ def test_nothing_is_begun_with_wrong_input(data: Path, tmp_path: Path, capsys: p
         (["--data", "nowhere/x.yaml"], "does not exist"),
         (["--data", str(data), "--model", "no/such.pt"], "is not a file"),
         (["--data", str(data), "epohcs=2"], "did you mean 'epochs'"),
+        (["--data", str(data), "lr0=nan"], "lr0=nan"),
+        (["--data", str(data), "--device", "banana"], "banana"),
+        (["--data", str(data), "project=/x"], "project is set by the study"),
+        (["--data", str(data), "name=x"], "name is set by the study"),
+        (["--data", str(data), "--seeds"], "requires an argument"),
+        (["--seeds", "--data", str(data)], "--seeds has no value"),
+        (["--data", str(data), "--seeds", "0,x"], "--seeds '0,x' is no list of whole numbers"),
     ):
         assert main([*line, *words]) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "study").exists()
+
+
+def test_a_study_of_which_nothing_was_trained_may_change(tmp_path: Path) -> None:
+    """What was mistyped leaves its plan, and failed runs; the mended command is not held up by them."""
+    note_plan(replace(STUDY, train={"epochs": 4, "lr0": 7}), tmp_path / "study.yaml")
+    (place, _) = places(STUDY, tmp_path)
+    fill(place, 0, 1, weights=False)
+    (place.folder / "training.log").touch()
+    assert known_places(STUDY, tmp_path)[0] == place
+    with (place.folder / "training.log").open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # somebody trains
+        with pytest.raises(InputError, match="holds a study with train"):
+            known_places(STUDY, tmp_path)
+    place.weights.touch()
+    with pytest.raises(InputError, match="holds a study with train"):
+        known_places(STUDY, tmp_path)
+    known_places(replace(STUDY, train={"epochs": 4, "lr0": 7, "device": "cpu", "workers": 3}), tmp_path)
+
+
+@pytest.mark.parametrize("given", [["8", "4"], ["8,4"], ["8", "--bits", "4"], ["8,", "4"]])
+def test_lists_have_one_spelling_and_others_work(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Commas; repeated options and words one after the other mean the same, and a hanging comma is refused."""
+    status = main(["study", "demo", "--bits", *given, "--methods", "lsq", "--out", str(tmp_path / "x"), "--status"])
+    assert status == (2 if "8," in given else 0)
+    if status == 0:
+        assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+            "fp32-seed0",
+            "lsq-8bit-seed0",
+            "lsq-4bit-seed0",
+        ]
 
 
 def test_names_of_runs() -> None:

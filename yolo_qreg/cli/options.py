@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from yolo_qreg import inputs
+from yolo_qreg.errors import InputError
 
 MOST_SEED = 2**32 - 1
 """The largest seed that numpy's global generator takes, from which the host draws."""
@@ -57,3 +58,24 @@ DATA = _Named(inputs.check_data)
 MODEL = _Named(inputs.check_model_file)
 WORKERS = click.IntRange(0, 256)
 SEED = click.IntRange(0, MOST_SEED)
+
+
+def listed(kind: Callable[[str], Any] = str) -> Callable[[click.Context, click.Parameter, tuple[str, ...]], Any]:
+    """Return the callback of an option with `multiple=True` that splits its values at commas.
+
+    Args:
+        kind: What a value is, such as `int`.
+    """
+
+    def split(_: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[Any, ...]:
+        parts = [part.strip() for value in values for part in value.split(",")]
+        try:
+            if "" in parts:
+                raise ValueError
+            return tuple(map(kind, parts))
+        except ValueError as error:
+            given = ",".join(values)
+            rule = "whole numbers" if kind is int else "values"
+            raise InputError(f"{param.opts[0]} {given!r} is no list of {rule}; write them as 8,4,2") from error
+
+    return split

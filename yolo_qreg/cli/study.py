@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yolo_qreg.cli.options import DATA, MODEL, PATH
+from yolo_qreg.cli.options import DATA, MODEL, PATH, listed
 from yolo_qreg.errors import InputError
 from yolo_qreg.inputs import check_data, check_model_file
+from yolo_qreg.progress import teller
 from yolo_qreg.quant.registry import METHODS
 from yolo_qreg.settings import check_settings, parse_settings
 
 if TYPE_CHECKING:
     from yolo_qreg.study.plan import Study
+    from yolo_qreg.study.run import Part
     from yolo_qreg.study.runs import Place
 
 SEVERAL: dict[str, Callable[[str], bool]] = {
@@ -24,33 +26,32 @@ SEVERAL: dict[str, Callable[[str], bool]] = {
     "--bits": str.isdigit,
     "--seeds": str.isdigit,
 }
-"""Options with more than one value, and what such a value looks like."""
+"""Options that also take their values with spaces between them, and what such a value looks like."""
 
 
 class Variadic(click.Command):
-    """Lets options of `SEVERAL` take more than one value: --bits 8 4 2."""
+    """Lets options of `SEVERAL` take more than one value: --bits 8 4 2 is --bits 8,4,2."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Repeat the option before each of its values."""
         spread: list[str] = []
-        option, values = "", 0
-        for word in args:
-            if word in SEVERAL:
-                option, values = word, 0
-            elif option and (not values or all(map(SEVERAL[option], word.split(",")))):
-                spread += [part for value in word.split(",") for part in (option, value)]
-                values += 1
-            else:
-                option = ""
-                spread.append(word)
+        option = ""
+        for before, word in zip(("", *args), args, strict=False):
+            if before in SEVERAL and word.startswith("-"):
+                raise click.BadOptionUsage(before, f"{before} has no value; write some, such as 8,4,2 for --bits", ctx)
+            if option and before not in SEVERAL and all(map(SEVERAL[option], word.split(","))):
+                spread.append(option)
+            elif before not in SEVERAL:
+                option = word if word in SEVERAL else ""
+            spread.append(word)
         return super().parse_args(ctx, spread)
 
 
 @click.command(cls=Variadic, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("words", nargs=-1, metavar="[STUDY] [KEY=VALUE]...")
-@click.option("--methods", multiple=True, metavar="M...", help="Quantizers, such as dorefa lsq.")
-@click.option("--bits", multiple=True, type=int, metavar="B...", help="Widths, such as 8 4 2.")
-@click.option("--seeds", multiple=True, type=int, metavar="S...", help="Seeds; everything is trained once for each.")
+@click.option("--methods", multiple=True, callback=listed(), metavar="LIST", help="Quantizers, such as dorefa,lsq.")
+@click.option("--bits", multiple=True, callback=listed(int), metavar="LIST", help="Widths, such as 8,4,2.")
+@click.option("--seeds", multiple=True, callback=listed(int), metavar="LIST", help="Everything is trained for each.")
 @click.option("--data", type=DATA, help="voc, shapes or a data set's YAML file.")
 @click.option("--model", type=MODEL, help="Model YAML (from scratch) or .pt (fine-tune).")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Trainings at a time.")
@@ -60,50 +61,109 @@ class Variadic(click.Command):
 )
 @click.option("--out", type=PATH, help="Folder of the study.  [default: runs/study/NAME]")
 @click.option("--status", is_flag=True, help="Show what is done, and end.")
+@click.option("--train-only", is_flag=True, help="Evaluate nothing.")
+@click.option("--evaluate-only", is_flag=True, help="Evaluate what is finished, and train nothing.")
+@click.option("--export", "target", type=PATH, help="Write what is finished to a .tar to take elsewhere.")
+@click.option(
+    "--import",
+    "sources",
+    multiple=True,
+    type=PATH,
+    help="Take over what was trained elsewhere: a file of --export, or a copied folder; repeat.",
+)
 def command(
-    words: tuple[str, ...], jobs: int, device: str, ray: str | None, out: Path | None, status: bool, **grid: Any
+    words: tuple[str, ...],
+    jobs: int,
+    device: str,
+    ray: str | None,
+    out: Path | None,
+    status: bool,
+    train_only: bool,
+    evaluate_only: bool,
+    target: Path | None,
+    sources: tuple[Path, ...],
+    **grid: Any,
 ) -> None:
     """Train the FP32 twin and every method x bits x seed under one schedule, evaluate all, and report.
 
     STUDY is a YAML file or a preset: paper, quick or demo. Everything is resumable: the same command does what is
-    missing, and a grid may grow. With --ray, trainings and pictures are tasks of a Ray cluster.
+    missing, and a grid may grow. Without STUDY, the one that lies in --out goes on. With --ray, trainings and pictures
+    are tasks of a Ray cluster.
 
     \b
     yolo-qreg study demo
-    yolo-qreg study --methods dorefa lsq --bits 2 4 8 --seeds 0 1 2 --data voc epochs=100 imgsz=320
+    yolo-qreg study --methods dorefa,lsq --bits 8,4,2 --seeds 0,1,2 --data voc epochs=100 imgsz=320
     yolo-qreg study quick --jobs 4 --status
+    \b
+    yolo-qreg study paper --train-only --export paper.tar          # on a machine with a GPU
+    yolo-qreg study --import paper.tar --evaluate-only --out paper  # at home
     """
+    if train_only and evaluate_only:
+        raise InputError("--train-only and --evaluate-only exclude each other; leave both out to do all")
     names = [word for word in words if "=" not in word]
     if len(names) > 1:
         raise InputError(f"{names[1]} is one word too many; a study has one name, and settings are KEY=VALUE")
-    study = _study(names, parse_settings(word for word in words if "=" in word), grid)
     folder = out or Path("runs/study") / (Path(names[0]).stem if names else "study")
-    if status:
+    study = _study(names, parse_settings(word for word in words if "=" in word), grid, folder, sources)
+    at_work = not (status or (target and not train_only))
+    if sources or at_work:
+        check_data(study.data)
+    if sources:
+        from yolo_qreg.study.run import import_trainings
+
+        import_trainings(sources, study, folder, teller())
+    if at_work:
+        if not evaluate_only:
+            check_model_file(study.model)
+        whole = _run(
+            study, folder, "train" if train_only else "evaluate" if evaluate_only else "all", jobs, device, ray
+        )
+    else:
         from yolo_qreg.study.run import known_places
 
         _show(known_places(study, folder), study, jobs)
-        return
-    from yolo_qreg.api import run_study
-    from yolo_qreg.study.report import print_study_summary
+        whole = True
+    if target:
+        from yolo_qreg.study.transfer import export
 
-    done = run_study(study, folder, jobs=jobs, device=device, ray=ray)
-    print_study_summary(study, folder, by_seed=done.results)
-    seeds = ", ".join(f"seed-{seed}" for seed in done.results) or "none"
-    click.echo(f"\nReport: {done.page}; those of the seeds: {seeds}")
-    _show(done.places, study, jobs)
-    if not done.complete:
+        sent = export(study, folder, target)
+        click.echo(f"{target}: {', '.join(place.run.name for place in sent)}; elsewhere: study --import {target.name}")
+    if not whole:
         click.get_current_context().exit(1)
 
 
-def _study(names: list[str], settings: dict[str, Any], grid: dict[str, Any]) -> Study:
-    from yolo_qreg.study.plan import Study, load_study, study_from
+def _run(study: Study, folder: Path, part: Part, jobs: int, device: str, ray: str | None) -> bool:
+    """Do a part of a study, show what came of it, and tell whether all that was to be done is done."""
+    from yolo_qreg.api import run_study
+    from yolo_qreg.study.report import print_study_summary
 
-    base = (load_study(names[0]) if names else Study()).to_dict()
+    done = run_study(study, folder, jobs=jobs, device=device, ray=ray, part=part)
+    if done.page:
+        print_study_summary(study, folder, by_seed=done.results)
+        seeds = ", ".join(f"seed-{seed}" for seed in done.results) or "none"
+        click.echo(f"\nReport: {done.page}; those of the seeds: {seeds}")
+    _show(done.places, study, jobs)
+    return part == "evaluate" or done.complete
+
+
+def _study(
+    names: list[str], settings: dict[str, Any], grid: dict[str, Any], folder: Path, sources: tuple[Path, ...]
+) -> Study:
+    """Return the study that is named, else the one in the folder, else that of what is imported, else the default."""
+    from yolo_qreg.study.plan import PLAN, Study, load_study, study_from
+    from yolo_qreg.study.transfer import adopted
+
     given = {name: list(value) if isinstance(value, tuple) else value for name, value in grid.items() if value}
-    study = study_from({**base, **given, "train": check_settings({**base["train"], **settings})})
-    check_data(study.data)
-    check_model_file(study.model)
-    return study
+
+    def changed(base: Study) -> Study:
+        known = base.to_dict()
+        return study_from({**known, **given, "train": check_settings({**known["train"], **settings})})
+
+    known = names[0] if names else str(folder / PLAN) if (folder / PLAN).is_file() else None
+    if sources:
+        found = adopted(sources, changed(load_study(known)) if known else None, folder)
+        return found if known else changed(found)
+    return changed(load_study(known) if known else Study())
 
 
 def _show(todo: Sequence[Place], study: Study, jobs: int) -> None:

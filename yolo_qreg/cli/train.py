@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from yolo_qreg.cli.options import DATA, MODEL, RUN, SEED
+from yolo_qreg.cli.options import DATA, MODEL, RUN, SEED, listed
 from yolo_qreg.config import QuantConfig, TrainConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.settings import check_settings, parse_settings
@@ -26,7 +26,7 @@ from yolo_qreg.settings import check_settings, parse_settings
     help="Model YAML (from scratch) or .pt (fine-tune).",
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of every random draw.")
-@click.option("--skip", multiple=True, metavar="GLOB", help="Keep matching blocks in float, e.g. 'model.24.*'; repeat.")
+@click.option("--skip", multiple=True, callback=listed(), metavar="GLOBS", help="Blocks left in float: 'model.24.*'.")
 @click.option("--first-bits", type=int, help="Bits of the first convolution; 32 leaves it in float.")
 @click.option("--last-bits", type=int, help="Quantize the head's output convolutions too (lsq).")
 @click.option("--per-channel", is_flag=True, help="One step per output channel (lsq).")

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ultralytics.cfg import get_cfg
 from ultralytics.nn.tasks import guess_model_task, yaml_model_load
 from ultralytics.utils import YAML
+from ultralytics.utils.torch_utils import select_device
 
 from yolo_qreg.config import TrainConfig
 from yolo_qreg.errors import InputError, first_line
@@ -76,6 +78,16 @@ def resume(run: Path, settings: Mapping[str, Any] | None = None) -> Path:
     if last.parent.name == "weights":  # the run may have been moved since the host noted its folder
         overrides["save_dir"] = str(last.resolve().parents[1])
     return _run(overrides)
+
+
+def check_values(settings: Mapping[str, Any]) -> None:
+    """Check values of settings, and the device, as the host does when a training begins.
+
+    Raises:
+        InputError: One cannot be used.
+    """
+    with _input_errors(*_CHECKS):
+        select_device(get_cfg(overrides=_with_recipe(check_settings(settings))).device, verbose=False)
 
 
 def _with_recipe(settings: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -25,6 +26,11 @@ from yolo_qreg.study.runs import LOG, Place
 from yolo_qreg.study.training import INTERRUPTED, Fill
 
 LOCAL = "local"
+AUTO = "auto"
+TOKENS = (2, 60)
+"""Release of Ray from which a cluster that is started here asks whoever connects for a token."""
+KNOCK = 3
+"""Seconds in which a cluster has to take a connection."""
 EVERY = 1000
 PATIENCE = 5
 """Seconds that a task has to end in when it is interrupted."""
@@ -141,12 +147,19 @@ class Cluster:
             raise InputError(f"--device {device}: with --ray, Ray chooses the GPU; leave it out, or use --device cpu")
         if "://" in address:
             raise InputError(f"--ray {address}: a Ray client cannot do this; run the study on a machine of the cluster")
+        if address != LOCAL:
+            _knock(os.environ.get("RAY_ADDRESS", "") if address == AUTO else address)
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # of a cluster that is started here
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as releases to come have it
         try:
             ray: Any = import_module("ray")
         except ImportError as error:
             raise InputError("--ray needs Ray; install it with pip install 'yolo-qreg[ray]'") from error
+        if address == LOCAL and _release(ray) < TOKENS:
+            raise InputError(
+                f"--ray local needs Ray {'.'.join(map(str, TOKENS))} or later, not {ray.__version__}, which runs code "
+                "for whoever reaches this machine; update ray"
+            )
         extra = {"include_dashboard": False} if address == LOCAL else {}
         try:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **extra)
@@ -264,6 +277,27 @@ class Cluster:
             raise
         except self.ray.exceptions.RayError as error:
             raise InputError(f"lost {LOSSES} times with its machine: {' '.join(str(error).split())[:300]}") from error
+
+
+def _knock(address: str) -> None:
+    """Check that somebody listens at HOST:PORT, which Ray itself tries for minutes; an empty address is left to it.
+
+    Raises:
+        InputError: Nobody does, or that is no address.
+    """
+    if not address:
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise InputError(f"--ray {address} is no address; write local, auto or HOST:PORT, such as 10.0.0.1:6379")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"--ray {address}: nobody answers there ({error}); check address and cluster") from error
+
+
+def _release(ray: Any) -> tuple[int, ...]:
+    return tuple(int(part) for part in ray.__version__.split(".")[:2])
 
 
 def store(files: node.Files, folder: Path) -> None:

@@ -23,6 +23,10 @@ PLAN = "study.yaml"
 """What a study's folder says that it holds."""
 GRID = ("methods", "bits", "seeds")
 """What may grow in a study that was begun."""
+OWN = ("project", "name", "save_dir", "exist_ok")
+"""Settings of the host by which a study puts its trainings into its folder."""
+MACHINE = ("device", "workers", "cache")
+"""Settings of the host that say where and how fast is trained, not what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,8 @@ class Study:
         for method, settings in self.quant.items():
             if method not in self.methods or not isinstance(settings, Mapping):
                 raise InputError(f"quant: {method!r} is not one of methods with settings below it; correct it")
+        if given := [key for key in OWN if key in self.train]:
+            raise InputError(f"train: {given[0]} is set by the study; drop it, and name the study's folder with --out")
         if not _whole(epochs := self.epochs) or epochs < 1:
             raise InputError(f"train: epochs={epochs!r} is not a whole number of 1 or more; correct it")
         self.runs()

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
+from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.results import Results
+from yolo_qreg.files import sweep
 from yolo_qreg.progress import Tell, teller, watched
+from yolo_qreg.quant.registry import FLOAT_BITS
 from yolo_qreg.settings import check_settings
 from yolo_qreg.study.plan import PLAN, Study, load_study, note_plan
 from yolo_qreg.study.runs import Place, Progress, check_same, places
-from yolo_qreg.study.training import Machine, Site, Trainer
+from yolo_qreg.study.training import Machine, Site, Trainer, is_trained_in
+from yolo_qreg.study.transfer import take_over, write_manifest
+
+Part = Literal["all", "train", "evaluate"]
+"""What of a study is done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,12 +30,12 @@ class Outcome:
         folder: Where it lies.
         places: Its trainings, by seed, the FP32 twin first; `progress()` of one says how it ended.
         results: Evaluations by seed; a seed without a finished FP32 twin has none.
-        page: The report.
+        page: The report; None where nothing was evaluated.
     """
 
     folder: Path
     places: tuple[Place, ...]
-    page: Path
+    page: Path | None = None
     results: Mapping[int, Results] = field(default_factory=dict)
 
     @property
@@ -40,28 +48,88 @@ def known_places(study: Study, out: Path) -> list[Place]:
     """Return where the trainings of a study lie.
 
     Raises:
-        InputError: The folder holds another study.
+        InputError: The folder holds another study, of which something was trained.
     """
-    if (out / PLAN).is_file():
+    if (out / PLAN).is_file() and _has_begun(out):
         check_same(study, load_study(str(out / PLAN)), out)
     return places(study, out)
 
 
+def _has_begun(out: Path) -> bool:
+    """Tell whether weights were saved in a study's folder, or are about to be."""
+    return any(out.glob("runs/*/weights/*.pt")) or any(map(is_trained_in, out.glob("runs/*")))
+
+
 def run_study(
-    study: Study, out: Path, *, jobs: int = 1, device: str = "", ray: str | None = None, quiet: bool = False
+    study: Study,
+    out: Path,
+    *,
+    jobs: int = 1,
+    device: str = "",
+    ray: str | None = None,
+    part: Part = "all",
+    quiet: bool = False,
 ) -> Outcome:
     """Do what is missing of a study: see `yolo_qreg.run_study`."""
     todo = known_places(study, out)
-    check(study)
+    if part != "evaluate":
+        check_values(study, "cpu" if ray else device)
+        check(study)
+    elif not _finished(todo):
+        raise InputError(f"{out} has no finished training to evaluate; train some, or bring some with --import")
     site = _site(ray, jobs, device or str(study.train.get("device") or ""))
     note_plan(study, out / PLAN)
+    sweep(out)
+    tell = teller(quiet)
+    page: Path | None = None
+    found: dict[int, Results] = {}
     try:
-        _train(study, todo, site, teller(quiet))
-        finished = [place for place in todo if place.progress().state == "finished"]
-        page, found = _evaluate(study, finished, out, site, quiet)
+        if part != "evaluate":
+            _train(study, todo, site, tell)
+        finished = _finished(todo)
+        if part == "train":
+            write_manifest(study, out)
+        elif finished:
+            _tell_left_out(todo, finished, tell)
+            page, found = _evaluate(study, finished, out, site, quiet)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("interrupted; repeat the command to continue the study") from stop
     return Outcome(folder=out, places=tuple(todo), page=page, results=found)
+
+
+def import_trainings(sources: Sequence[Path], study: Study, out: Path, tell: Tell) -> None:
+    """Take over trainings that were done elsewhere, and note the study that they belong to in its folder.
+
+    Args:
+        sources: Files of `study --export`, or folders that `study --train-only` filled.
+        study: What `adopted` returned.
+        out: Folder of the study.
+        tell: Told of each source.
+
+    Raises:
+        InputError: A source is damaged, or the folder holds another study.
+    """
+    known_places(study, out)
+    note_plan(study, out / PLAN)
+    for source in sources:
+        taken, kept = take_over(source, study, out)
+        names = ", ".join(place.run.name for place in taken) or "nothing"
+        also = f"; finished here before: {', '.join(place.run.name for place in kept)}" if kept else ""
+        tell(f"taken over from {source}: {names}{also}")
+
+
+def _finished(todo: Sequence[Place]) -> list[Place]:
+    return [place for place in todo if place.progress().state == "finished"]
+
+
+def _tell_left_out(todo: Sequence[Place], finished: Sequence[Place], tell: Tell) -> None:
+    """Say which trainings an evaluation goes without, and which seeds have no twin to be compared with."""
+    if missing := [place.run.name for place in todo if place not in finished]:
+        tell(f"not finished, so not evaluated: {', '.join(missing)}")
+    seeds = {place.run.seed for place in finished}
+    twins = {place.run.seed for place in finished if place.run.quant.bits == FLOAT_BITS}
+    for seed in sorted(seeds - twins):
+        tell(f"seed {seed} has no finished FP32 twin: its models cannot be compared")
 
 
 def check(study: Study) -> None:
@@ -80,6 +148,21 @@ def check(study: Study) -> None:
     data = resolve_data(study.data)
     possible(study.evaluation.corruptions, load_material(data, study.evaluation.limit).channels, data)
     prepare_for_trainings(data)
+
+
+def check_values(study: Study, device: str) -> None:
+    """Check the values of training settings and the device once, as the host does when a training begins.
+
+    Args:
+        study: The study.
+        device: That of the command; "" for that of the study's settings, or the host's choice.
+
+    Raises:
+        InputError: One cannot be used.
+    """
+    from yolo_qreg.host.run import check_values as check_by_host
+
+    check_by_host({**study.train, **({"device": device} if device else {})})
 
 
 def _site(address: str | None, jobs: int, device: str) -> Site:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from yolo_qreg.errors import InputError
 from yolo_qreg.quant.registry import FLOAT_BITS
 from yolo_qreg.shipped import shipped, weights_folder
-from yolo_qreg.study.plan import Run, Study
+from yolo_qreg.study.plan import MACHINE, Run, Study
 
 State = Literal["finished", "begun", "failed", "missing"]
 MARK = "run.json"
@@ -139,6 +139,8 @@ def check_same(study: Study, known: Study, out: Path) -> None:
     """
     for name in ("data", "model", "train", "quant"):
         mine, theirs = getattr(study, name), getattr(known, name)
+        if name == "train":
+            mine, theirs = ({k: v for k, v in found.items() if k not in MACHINE} for found in (mine, theirs))
         if mine != theirs:
             raise InputError(f"{out} holds a study with {name} {theirs}, not {mine}; name another --out")
 

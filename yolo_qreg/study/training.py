@@ -11,10 +11,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from yolo_qreg.errors import InputError
@@ -32,8 +33,8 @@ INTERRUPTED = 130
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that stop a training so that it can be continued."""
 STOPPED = {status for number in STOPPING for status in (-number, 128 + number)}
-PATIENCE = 30
-"""Seconds that trainings have to end in when they are interrupted."""
+PATIENCE = 15
+"""Seconds that trainings have to end in after a signal."""
 
 Fill = Callable[["Evaluation", "Watch"], object]
 """Fills the missing cells of an evaluation."""
@@ -178,16 +179,16 @@ class Machine:
         return INTERRUPTED if status in STOPPED or (status and self._stopped) else status
 
     def stop(self) -> None:
-        """Send all what Ctrl-C sends, and kill what has not ended in time."""
+        """Send all what Ctrl-C sends, again where that was lost, and kill what has not ended in time."""
         self._stopped = True
         running = tuple(self._running)
-        for process in running:
-            interrupt(process)
-        end = time.monotonic() + PATIENCE
-        for process in running:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, end - time.monotonic()))
-            interrupt(process, signal.SIGKILL)
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGKILL):
+            for process in running:
+                interrupt(process, number)
+            end = time.monotonic() + PATIENCE
+            for process in running:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.0, end - time.monotonic()))
 
     def fill(self, data: str) -> Fill:
         """Return what fills cells in this process, and in workers that make the pictures."""
@@ -225,6 +226,28 @@ def _ended(place: Place) -> bool:
 
     last = place.folder / "weights" / "last.pt"
     return last.is_file() and not can_resume(last)
+
+
+@contextmanager
+def alone(place: Place) -> Iterator[None]:
+    """Keep others from training in a place.
+
+    Raises:
+        InputError: Somebody does.
+    """
+    place.folder.mkdir(parents=True, exist_ok=True)
+    with (place.folder / LOG).open("ab") as log:
+        if not _lock(log.fileno()):
+            raise InputError(f"{place.folder} is being trained in; wait for that, or end it first")
+        yield
+
+
+def is_trained_in(folder: Path) -> bool:
+    """Tell whether somebody trains in a run folder of a study now."""
+    if not (folder / LOG).is_file():
+        return False
+    with (folder / LOG).open("ab") as log:
+        return not _lock(log.fileno())
 
 
 def _lock(file: int) -> bool:
