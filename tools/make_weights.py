@@ -20,7 +20,7 @@ import click
 from yolo_qreg.config import QuantConfig, TrainConfig
 from yolo_qreg.data.shapes import ensure_shapes
 from yolo_qreg.export.plain import to_plain
-from yolo_qreg.files import write_atomic
+from yolo_qreg.files import fill_block, write_atomic
 from yolo_qreg.host.run import train
 from yolo_qreg.host.validate import validate
 
@@ -67,23 +67,14 @@ def make(name: str, quant: QuantConfig, model: str, recipe: dict[str, Any], run:
     )
 
 
-def readme_table() -> str:
-    """Return the README's table of shipped weights, from their cards."""
+def table() -> str:
+    """Return the table of shipped weights, from their cards."""
     lines = ["| weights | bits | mAP50-95 | mAP50 |", "| --- | --- | --- | --- |"]
     for path in sorted(HERE.glob("*.json"), reverse=True):
         card = json.loads(path.read_text())
         score = " | ".join(f"{100 * card['metrics'][key]:.1f}" for key in ("map50_95", "map50"))
-        lines.append(f"| [{card['file']}](weights/{path.name}) | {card['quant']['bits']} | {score} |")
+        lines.append(f"| [{card['file']}](../weights/{path.name}) | {card['quant']['bits']} | {score} |")
     return "\n".join(lines)
-
-
-def update_readme() -> None:
-    """Put the table between its marks in README.md."""
-    readme = HERE.parent / "README.md"
-    head, rest = readme.read_text(encoding="utf-8").split("<!-- weights:begin -->")
-    _, tail = rest.split("<!-- weights:end -->")
-    text = f"{head}<!-- weights:begin -->\n{readme_table()}\n<!-- weights:end -->{tail}"
-    write_atomic(readme, lambda file: file.write(text.encode()))
 
 
 @click.command()
@@ -93,7 +84,7 @@ def main(fp32_run: Path | None, dorefa8_run: Path | None) -> None:
     """Write shapes-fp32 and shapes-dorefa8, in this order: the second starts from the first."""
     make("shapes-fp32", QuantConfig(bits=32), "yolov5n.yaml", FP32, fp32_run)
     make("shapes-dorefa8", QuantConfig(method="dorefa", bits=8), "weights/shapes-fp32.pt", DOREFA8, dorefa8_run)
-    update_readme()
+    fill_block(HERE.parent / "docs" / "weights.md", "weights", table())
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import click
 
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.results import CLASS_SCORES, CLEAN, DELTAS, RUN, SCORES
-from yolo_qreg.files import write_atomic
+from yolo_qreg.files import fill_block, write_atomic
 from yolo_qreg.report import paper
 from yolo_qreg.report.text import DASH, kind_of, number, signed
 from yolo_qreg.study.claims import VERDICTS, judge
@@ -145,13 +145,8 @@ def blocks(folder: Path) -> dict[str, str]:
 
 def fill(page: Path, texts: dict[str, str]) -> None:
     """Put texts between their marks, such as <!-- table1:begin --> and <!-- table1:end -->, where a page has them."""
-    text = page.read_text(encoding="utf-8")
     for name, block in texts.items():
-        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-        if begin in text:
-            head, rest = text.split(begin)
-            text = f"{head}{begin}\n{block}\n{end}{rest.split(end)[1]}"
-    _write(page, text)
+        fill_block(page, name, block)
 
 
 def _write(path: Path, text: str) -> None:

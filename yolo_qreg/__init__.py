@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from yolo_qreg.patch import bake, quantize_convs
     from yolo_qreg.study.plan import Study, load_study
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Delta": "yolo_qreg.evaluation.results",

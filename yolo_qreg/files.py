@@ -168,3 +168,12 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def fill_block(page: Path, name: str, text: str) -> None:
+    """Put text between the marks `<!-- NAME:begin -->` and `<!-- NAME:end -->` of a page that has them."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    head, mark, rest = page.read_text(encoding="utf-8").partition(begin)
+    if mark:
+        filled = f"{head}{begin}\n{text}\n{end}{rest.split(end)[1]}"
+        write_atomic(page, lambda file: file.write(filled.encode()))

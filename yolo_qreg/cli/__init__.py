@@ -28,6 +28,21 @@ COMMANDS = {
     "env": "Print versions and hardware for a bug report.",
 }
 
+PAGES = {
+    "train": "train",
+    "eval-corrupted": "evaluate",
+    "study": "study",
+    "report": "evaluate",
+    "export": "weights",
+    "unpack": "weights",
+    "info": "weights",
+    "data": "data",
+    "corrupt": "corruptions",
+    "demo": "weights",
+    "env": "troubleshooting",
+}
+"""The page of docs on which a command is described."""
+
 
 class LazyGroup(click.Group):
     """Knows its commands by name and one-line help; imports a command's module only to run it or show its help."""
@@ -41,6 +56,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"yolo_qreg.cli.{cmd_name.replace('-', '_')}").command
+        command.epilog = f"More, with the project's sources: docs/{PAGES[cmd_name]}.md"
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -49,7 +65,12 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    epilog="More, with the project's sources: README.md",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="yolo-qreg")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
