@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Subset
 from ultralytics.data.dataset import YOLODataset
 
 from yolo_qreg.host.compat import get_split_fraction
+from yolo_qreg.host.labels import scanning
 
 BATCH = 32
 
@@ -62,21 +63,22 @@ def training_images(args: Any, data: Mapping[str, Any], count: int, stride: int)
     """
     plain = copy(args)
     plain.rect = plain.cache = False
-    dataset = YOLODataset(
-        img_path=data["train"],
-        imgsz=args.imgsz,
-        batch_size=BATCH,
-        augment=False,
-        hyp=plain,
-        single_cls=args.single_cls,
-        stride=stride,
-        pad=0.5,
-        task=args.task,
-        classes=args.classes,
-        data=data,
-        fraction=1.0 if data.get("complete") else get_split_fraction(args.fraction, "train"),
-        prefix="BatchNorm: ",
-    )
+    with scanning(data["train"]):
+        dataset = YOLODataset(
+            img_path=data["train"],
+            imgsz=args.imgsz,
+            batch_size=BATCH,
+            augment=False,
+            hyp=plain,
+            single_cls=args.single_cls,
+            stride=stride,
+            pad=0.5,
+            task=args.task,
+            classes=args.classes,
+            data=data,
+            fraction=1.0 if data.get("complete") else get_split_fraction(args.fraction, "train"),
+            prefix="BatchNorm: ",
+        )
     picks = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int).tolist()
     return DataLoader(
         Subset(dataset, picks), batch_size=min(BATCH, len(picks)), collate_fn=dataset.collate_fn, drop_last=True

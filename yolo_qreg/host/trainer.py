@@ -26,6 +26,7 @@ from yolo_qreg.errors import InputError
 from yolo_qreg.files import scratch_folder, sweep
 from yolo_qreg.host import checkpoint, compat
 from yolo_qreg.host.batchnorm import float_images, reestimate, training_images
+from yolo_qreg.host.labels import scanning
 from yolo_qreg.host.model import plan
 from yolo_qreg.patch import bake, quantize_convs, quantized_layers
 
@@ -137,6 +138,11 @@ class QATTrainer(DetectionTrainer):
             return None
         _, ckpt = checkpoint.load(source)
         return checkpoint.state_of(ckpt, source) if checkpoint.KEY in ckpt else None
+
+    def build_dataset(self, img_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Build the host's data set while no other training scans the same labels."""
+        with scanning(img_path):
+            return super().build_dataset(img_path, *args, **kwargs)
 
     def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> optim.Optimizer:
         """Build the host's optimizer, then move the learned steps to groups of their own, without weight decay."""
