@@ -25,7 +25,7 @@ def dorefa_codes(weight: Tensor, bits: int) -> Tensor:
 def dorefa_values(codes: Tensor, bits: int) -> Tensor:
     """Return 2 code / n - 1 as the odd integer 2 code - n over n, which is the nearest float to the exact value."""
     n: int = 2**bits - 1
-    return (2 * codes - n).div_(n)
+    return (2 * codes - n) / n  # not in place: torch 2.11 compiles a gradient of 0 for an output made so
 
 
 def dorefa(weight: Tensor, bits: int) -> Tensor:
