@@ -7,7 +7,7 @@ import warnings
 import pytest
 
 
-@pytest.mark.parametrize("module", ["yolo_qreg", "yolo_qreg.quant.dorefa", "corruptions.frost", "test_suite"])
+@pytest.mark.parametrize("module", ["yolo_qreg", "yolo_qreg.quant.dorefa", "corruptions.frost"])
 def test_a_warning_of_our_own_is_an_error(module: str) -> None:
     """What our modules warn of, or cause in a dependency that blames its caller, fails a test."""
     with pytest.raises(RuntimeWarning, match="overflow"):

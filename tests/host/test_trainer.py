@@ -426,6 +426,69 @@ def test_compiled_training(train: Train, tmp_path: Path, monkeypatch: pytest.Mon
         torch.testing.assert_close(layer.quantizer.step, eager[name].quantizer.step, rtol=1e-4, atol=1e-6)
 
 
+class WithoutGradient(nn.Module):
+    """A compiled layer as torch 2.11 made them: the output is right, the gradient 0."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layer(x)
+        return y.detach() + 0 * y
+
+
+@pytest.mark.parametrize("config", [QuantConfig(bits=8), QuantConfig(bits=1), LSQ], ids=lambda c: c.label)
+def test_compiling_is_refused_where_it_loses_the_gradient(
+    config: QuantConfig, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One layer's compiled gradient is compared with the eager one before anything is trained."""
+    given = overrides(data, tmp_path, config, model=tmp_path / "small.yaml", compile=True)
+    (tmp_path / "small.yaml").write_text(SMALL)
+    monkeypatch.setattr("ultralytics.engine.trainer.attempt_compile", lambda model, **_: WithoutGradient(model))
+    with pytest.raises(InputError, match=r"^compile=True: torch .* gives layer 'model.*' another gradient than"):
+        QATTrainer(overrides=given).setup_model()
+    twin = QATTrainer(overrides=given | {"quant": {"bits": 32}})
+    twin.setup_model()  # has no gradient of ours
+
+
+def test_compiling_is_refused_where_it_fails(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer that torch cannot compile ends the run with the compiler's reason in one line."""
+
+    def broken(model: nn.Module, **_: Any) -> Any:
+        def backend(*_: Any) -> Any:
+            raise RuntimeError("no linker")
+
+        return torch.compile(model, backend=backend)
+
+    monkeypatch.setattr("ultralytics.engine.trainer.attempt_compile", broken)
+    (tmp_path / "small.yaml").write_text(SMALL)
+    trainer = QATTrainer(overrides=overrides(data, tmp_path, LSQ, model=tmp_path / "small.yaml", compile=True))
+    with pytest.raises(
+        InputError, match=r"^compile=True: torch .* cannot compile layer 'model.*' \(.*no linker\); drop"
+    ):
+        trainer.setup_model()
+
+
+@pytest.mark.parametrize("config", [QuantConfig(bits=8), LSQ], ids=lambda c: c.label)
+def test_a_layer_of_zeros_trains(config: QuantConfig, train: Train, tmp_path: Path) -> None:
+    """A pruned or zero-initialised convolution gets away from zero, and the others are trained as well."""
+    (tmp_path / "small.yaml").write_text(SMALL)
+    start = YOLO(tmp_path / "small.yaml")
+    with torch.no_grad():
+        start.model.model[1].conv.weight.zero_()
+    start.save(tmp_path / "zero.pt")
+    before = {name: value.clone() for name, value in start.model.state_dict().items()}
+    run = train(config, model=tmp_path / "zero.pt", lr0=1e-3)
+    after = {name: layer.weight for name, layer in quantized_layers(run.trainer.model).items()}
+    assert all(torch.isfinite(value).all() for value in run.trainer.model.state_dict().values())
+    stayed = [name for name, weight in after.items() if torch.equal(weight, before[f"{name}.weight"])]
+    assert not stayed
+    assert 1e-7 < after["model.1.conv"].abs().max().item() < 1
+    with (run.folder / "results.csv").open() as file:
+        assert all(np.isfinite(float(row["train/box_loss"])) for row in csv.DictReader(file))
+
+
 # --------------------------------------------------------------------------------------------------------- errors
 
 
@@ -434,6 +497,7 @@ def test_compiled_training(train: Train, tmp_path: Path, monkeypatch: pytest.Mon
     [
         ({"quantize": 8}, "^quantize=8 is the host's own quantization; drop it, `quant` replaces it$"),
         ({"distill_model": "yolov8n.pt"}, "^distill_model='yolov8n.pt' is not supported together with weight quant"),
+        ({"amp": "bf16"}, "^amp='bf16' does not run on cpu: bfloat16 autocast requires CUDA .*; use amp=False$"),
         ({"quant": {"bits": 9}}, "^bits=9 is out of range for dorefa"),
         ({"quant": {"bit": 8}}, "^quant key 'bit' is unknown; did you mean 'bits'"),
     ],

@@ -27,6 +27,7 @@ from yolo_qreg.files import scratch_folder, sweep
 from yolo_qreg.host import checkpoint, compat
 from yolo_qreg.host.batchnorm import float_images, reestimate, training_images
 from yolo_qreg.host.labels import scanning
+from yolo_qreg.host.machine import check_compiled, check_precision
 from yolo_qreg.host.model import plan
 from yolo_qreg.patch import bake, quantize_convs, quantized_layers
 
@@ -71,6 +72,7 @@ class QATTrainer(DetectionTrainer):
                 raise InputError(f"{key}={overrides[key]!r} is {reason}")
         try:
             super().__init__(cfg, overrides, _callbacks)
+            check_precision(self.args.amp, self.device)
         except Exception:
             self.discard_empty_run()
             raise
@@ -126,6 +128,8 @@ class QATTrainer(DetectionTrainer):
             quantize_convs(self.model, found.bits, self.quant)
             if earlier is not None and latents:
                 checkpoint.steps_into(self.model, earlier)
+        if self.args.compile:
+            check_compiled(self.model, self.args.compile, self.device)
         if RANK in {-1, 0}:
             LOGGER.info(f"yolo-qreg: {found.summary(self.quant)}")
         return ckpt
