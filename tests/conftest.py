@@ -12,6 +12,7 @@ _SETTINGS = tempfile.TemporaryDirectory(prefix="qreg-settings-")  # removed when
 # read when the host, albumentations and torch are imported; subprocesses of a test inherit them
 os.environ |= {
     "YOLO_CONFIG_DIR": _SETTINGS.name,
+    "XDG_STATE_HOME": _SETTINGS.name,
     "YOLO_OFFLINE": "1",
     "YOLO_AUTOINSTALL": "0",
     "YOLO_VERBOSE": "0",

@@ -50,22 +50,26 @@ def train(config: TrainConfig) -> Path:
     return run.train(config)
 
 
-def resume(folder: str | Path, settings: Mapping[str, Any] | None = None) -> Path:
+def resume(folder: str | Path, settings: Mapping[str, Any] | None = None, data: str | Path | None = None) -> Path:
     """Continue an interrupted training from its last epoch, or finish one that was killed while it ended.
+
+    One that was interrupted before it had saved anything is begun again in its folder.
 
     Args:
         folder: A run folder, or its weights/last.pt.
         settings: What may change on the way, such as {"device": 0, "workers": 4}.
+        data: Where the run's data set is now, if it was moved; it has to have the same content.
 
     Returns:
         The run folder.
 
     Raises:
-        InputError: There is nothing to continue, or a setting may not change.
+        InputError: There is nothing to continue, the data set is gone or has other content, a setting may not change,
+            or another process trains in the folder.
     """
     from yolo_qreg.host import run
 
-    return run.resume(Path(folder), settings)
+    return run.resume(Path(folder), settings, data)
 
 
 def evaluate(config: EvalConfig, *, quiet: bool = False) -> Results:

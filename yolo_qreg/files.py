@@ -148,6 +148,12 @@ def locked(path: Path, waiting: Callable[[], object]) -> Iterator[None]:
         os.close(handle)
 
 
+def absolute(path: str | Path) -> Path:
+    """Return a path that means the same from any folder; a link keeps its own name, beside which its targets lie."""
+    path = Path(path)
+    return path.parent.resolve() / path.name if ".." in path.parts else path.absolute()
+
+
 def check_writable(folder: Path | None) -> None:
     """Make a folder and check that files can be made in it, before any work is done for it; None is no folder.
 

@@ -8,6 +8,8 @@ from yolo_qreg.data.registry import NAMED_DATA
 from yolo_qreg.errors import InputError
 from yolo_qreg.settings import host_folder
 
+SETTINGS = "args.yaml"
+"""In a run folder: the training's arguments, as the host writes them."""
 _YAML = (".yaml", ".yml")
 
 
@@ -39,15 +41,24 @@ def packed_file(path: Path) -> Path:
 
 
 def last_checkpoint(run: Path) -> Path:
-    """Return the last.pt of a run folder, or the checkpoint itself.
+    """Return what --resume continues: the last.pt of a run folder, the checkpoint itself, or the folder to begin again.
 
     Raises:
-        InputError: If there is none.
+        InputError: If there is nothing to continue.
     """
     last = run / "weights" / "last.pt" if run.is_dir() else run
+    if not last.is_file() and saved_nothing(run):
+        return run
     if not last.is_file():
         raise InputError(f"{last} does not exist; --resume takes a run folder that holds weights/last.pt")
     return last
+
+
+def saved_nothing(folder: Path) -> bool:
+    """Tell whether a folder is that of a training of ours which was killed before it saved weights."""
+    file = folder / SETTINGS
+    ours = file.is_file() and "\nquant:" in file.read_text(encoding="utf-8", errors="replace")
+    return ours and not any(folder.glob("weights/*.pt"))
 
 
 def weights_to_run(given: Path) -> Path:

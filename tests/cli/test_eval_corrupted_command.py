@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
+from ultralytics.utils import SETTINGS
 
 from yolo_qreg.cli import main
 from yolo_qreg.data.shapes import ensure_shapes
@@ -16,7 +17,7 @@ BAD = {
     "text.pt --severity 6": "severity '6' is not one of 1, 2, 3, 4, 5",
     "text.pt --corruptions rain": "'rain'",
     "x.pt": "x.pt does not exist; name a weight file",
-    "": "there is no quantized run in runs/detect; train one",
+    "": "there is no quantized run yet; train one",
     f"{OURS} --baseline y.pt": "y.pt does not exist",
     f"{OURS} --data nowhere/x.yaml": "data=nowhere/x.yaml does not exist",
     f"{OURS} --limit 0": "0 is not in the range",
@@ -37,6 +38,8 @@ def test_bad_input_is_one_line(
 ) -> None:
     """Status 2, one line, no traceback, and nothing left behind."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))  # nobody has trained anything
+    monkeypatch.setitem(SETTINGS, "runs_dir", str(tmp_path))
     (tmp_path / "text.pt").write_text("not weights")
     assert main(["eval-corrupted", *arguments.format(data=data).split()]) == 2
     error = capsys.readouterr().err

@@ -9,27 +9,34 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ultralytics.utils import SETTINGS
 
+from yolo_qreg.data.identity import RECORD
 from yolo_qreg.data.shapes import CLASS_NAMES
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.models import (
     Subject,
-    find_twin,
+    differences,
+    find_baseline,
     newest_quantized,
+    single_class,
     subjects,
     training_data,
     training_size,
 )
+from yolo_qreg.host.history import mark_finished, note_run, read_run
+from yolo_qreg.host.origin import Training
 from yolo_qreg.shipped import shipped
 
 
-def run_folder(runs: Path, name: str, bits: int, data: str, age: int, weights: bool = True) -> Path:
-    """Make what of a finished run is looked at: its settings and its weights, `age` seconds old."""
+def run_folder(runs: Path, name: str, bits: int, data: str, age: int, weights: bool = True, **settings: object) -> Path:
+    """Make what of a finished run of an earlier release is looked at: its settings and weights, `age` seconds old."""
     folder = runs / name
     (folder / "weights").mkdir(parents=True)
-    settings = folder / "args.yaml"
-    settings.write_text(yaml.safe_dump({"data": data, "quant": {"method": "lsq", "bits": bits}}))
-    os.utime(settings, (1e9 - age, 1e9 - age))
+    file = folder / "args.yaml"
+    quant = {"method": "lsq", "bits": bits}
+    file.write_text(yaml.safe_dump({"data": data, "model": "yolov5n.yaml", "quant": quant, **settings}))
+    os.utime(file, (1e9 - age, 1e9 - age))
     if weights:
         (folder / "weights" / "best.pt").touch()
     return folder
@@ -38,34 +45,81 @@ def run_folder(runs: Path, name: str, bits: int, data: str, age: int, weights: b
 def subject_of(run: Path, names: tuple[str, ...] = ()) -> Subject:
     """Return the model of a run folder."""
     model = subjects([shipped("shapes-fp32")])[0].model
-    return Subject(replace(model, run=str(run)), run / "weights" / "best.pt", names=names)
+    past = read_run(run)
+    assert past is not None
+    data = str(past.training.settings["data"])
+    return Subject(replace(model, run=str(run)), run / "weights" / "best.pt", None, data, names, past.training)
 
 
-def test_the_newest_pair(tmp_path: Path) -> None:
-    """The newest finished quantized run, and the newest FP32 run on the same data."""
-    run_folder(tmp_path, "old", 4, "a.yaml", 5)
-    wanted = run_folder(tmp_path, "wanted", 8, "a.yaml", 3)
-    run_folder(tmp_path, "unfinished", 2, "a.yaml", 1, weights=False)
-    run_folder(tmp_path, "twin-old", 32, "a.yaml", 4)
-    twin = run_folder(tmp_path, "twin", 32, "a.yaml", 2)
-    run_folder(tmp_path, "twin-other", 32, "b.yaml", 1)
-    (tmp_path / "plain").mkdir()
-    (tmp_path / "plain" / "args.yaml").write_text("data: a.yaml\n")
-    assert newest_quantized(tmp_path) == wanted
-    assert find_twin(subject_of(wanted)) == twin
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user who has no runs, in an empty folder."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setitem(SETTINGS, "runs_dir", str(tmp_path / "host"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path
 
 
-def test_no_run_and_no_twin(tmp_path: Path) -> None:
-    """Without quantized runs there is an error; without a twin there is none, but for models of shapes."""
-    run_folder(tmp_path, "twin", 32, "a.yaml", 1)
+@pytest.mark.parametrize("where", ["host/detect", "work/runs/detect", "elsewhere"])
+def test_the_newest_pair(where: str, home: Path) -> None:
+    """The newest quantized run with weights, wherever it lies, and the newest FP32 run that was trained alike."""
+    runs = home / where
+    run_folder(runs, "old", 4, "/a.yaml", 5)
+    wanted = run_folder(runs, "wanted", 8, "/a.yaml", 3)
+    run_folder(runs, "unfinished", 2, "/a.yaml", 1, weights=False)
+    run_folder(runs, "twin-old", 32, "/a.yaml", 4)
+    twin = run_folder(runs, "twin", 32, "/a.yaml", 2)
+    run_folder(runs, "longer", 32, "/a.yaml", 1, epochs=7)
+    run_folder(runs, "other-data", 32, "/b.yaml", 1)
+    (runs / "plain").mkdir()
+    (runs / "plain" / "args.yaml").write_text("data: /a.yaml\n")
+    if where == "elsewhere":
+        for folder in runs.iterdir():
+            note_run(folder, None)
+        for folder in runs.iterdir():
+            (folder / RECORD).unlink()
+    assert newest_quantized() == wanted
+    assert find_baseline(subject_of(wanted)) == twin
+
+
+def test_an_unfinished_run_is_taken_only_if_there_is_no_other(home: Path) -> None:
+    """Neither is it a twin: its schedule is not over."""
+    runs = home / "runs"
+    done, begun = run_folder(runs, "done", 8, "/a.yaml", 5), run_folder(runs, "begun", 4, "/a.yaml", 1)
+    twin = run_folder(runs, "twin", 32, "/a.yaml", 1)
+    for run in (done, begun, twin):
+        note_run(run, None)
+    mark_finished(done)
+    assert newest_quantized() == done
+    assert find_baseline(subject_of(done)) is None
+    shutil.rmtree(done)
+    assert newest_quantized() == begun
+
+
+def test_what_is_gone_leaves_the_index(home: Path) -> None:
+    """Noting a run forgets those that were removed."""
+    runs = home / "runs"
+    for name in ("a", "b"):
+        note_run(run_folder(runs, name, 8, "/a.yaml", 1), None)
+    shutil.rmtree(runs / "a")
+    note_run(run_folder(runs, "c", 8, "/a.yaml", 1), None)
+    entries = sorted(path.read_text() for path in (home / "state" / "yolo-qreg" / "runs").iterdir())
+    assert entries == [str(runs / "b"), str(runs / "c")]
+
+
+def test_no_run_and_no_twin(home: Path) -> None:
+    """Without quantized runs there is an error; without FP32 runs there is no baseline, but for models of shapes."""
+    run_folder(home / "work/runs/detect", "twin", 32, "/a.yaml", 1)
     with pytest.raises(InputError, match="no quantized run"):
-        newest_quantized(tmp_path)
-    lone = run_folder(tmp_path, "lone", 8, "b.yaml", 1)
-    assert find_twin(subject_of(lone)) is None
-    assert find_twin(subject_of(lone, CLASS_NAMES)) == shipped("shapes-fp32")
-    (alone,) = subjects([shipped("shapes-dorefa8")])
-    assert find_twin(alone) == shipped("shapes-fp32")
-    assert training_data([alone]) == "shapes"
+        newest_quantized()
+    lone = run_folder(home / "work/runs/detect", "lone", 8, "/b.yaml", 1)
+    assert find_baseline(subject_of(lone)) is None
+    assert find_baseline(subject_of(lone, CLASS_NAMES)) == shipped("shapes-fp32")
+    base, alone = subjects([shipped("shapes-fp32"), shipped("shapes-dorefa8")])
+    assert find_baseline(alone) == shipped("shapes-fp32")
+    assert differences(alone, base) == ()
+    assert training_data([alone]) == ("shapes", ())
 
 
 def test_models_are_described(tmp_path: Path) -> None:
@@ -116,13 +170,29 @@ def test_what_is_no_model(name: str, tmp_path: Path) -> None:
 def test_what_models_agree_on(tmp_path: Path) -> None:
     """Size and data of the training are taken where all that say one say the same, and the data are here."""
     model = subjects([shipped("shapes-fp32")])[0].model
-    here = tmp_path / "data.yaml"
+    here, other = tmp_path / "data.yaml", tmp_path / "other.yaml"
     here.touch()
+    other.touch()
     a = Subject(model, Path("a.pt"), 320, str(here))
     b = Subject(model, Path("b.onnx"))
     c = Subject(model, Path("c.pt"), 640, "/absent/data.yaml")
+    d = Subject(model, Path("d.pt"), 640, str(other))
     assert training_size([a, b]) == 320
     assert training_size([a, c]) is None
     assert training_size([b]) is None
-    assert training_data([a, b, c]) == str(here)
-    assert training_data([c]) is None
+    assert training_data([a, b, c]) == (str(here), ())
+    with pytest.raises(InputError, match=r"c\.pt was trained on /absent/data\.yaml, which is not on this machine"):
+        training_data([c])
+    with pytest.raises(InputError, match=r"a\.pt was trained on .*, d\.pt on .*, which is not the same"):
+        training_data([a, d])
+    with pytest.raises(InputError, match="name no data set"):
+        training_data([b])
+
+
+def test_one_class_and_several_are_not_mixed() -> None:
+    """Models that take all classes for one are evaluated apart."""
+    model = subjects([shipped("shapes-fp32")])[0].model
+    one, several = (Subject(model, Path("x.pt"), training=Training({"single_cls": on}, None)) for on in (True, False))
+    assert single_class([one]) and not single_class([several])
+    with pytest.raises(InputError, match="evaluate them apart"):
+        single_class([one, several])

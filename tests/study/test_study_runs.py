@@ -21,8 +21,10 @@ from yolo_qreg.cli import main
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.data.shapes import ensure_shapes
 from yolo_qreg.errors import InputError
+from yolo_qreg.host.history import note_run
+from yolo_qreg.host.origin import ModelIdentity, Origin, identify_data
 from yolo_qreg.study.plan import Study, note_plan
-from yolo_qreg.study.run import known_places
+from yolo_qreg.study.run import check, known_places
 from yolo_qreg.study.runs import Place, Progress, check_same, command, places, time_left
 from yolo_qreg.study.training import Machine, Trainer
 
@@ -88,7 +90,7 @@ def test_the_command_is_one_that_people_can_run(tmp_path: Path) -> None:
     assert "--method" not in command(STUDY, twin)
     fill(ours, 1, None)
     (ours.folder / "weights" / "last.pt").touch()
-    assert command(STUDY, ours) == ["train", "--resume", str(ours.folder)]
+    assert command(STUDY, ours) == ["train", "--resume", str(ours.folder), "--data", STUDY.data]
     assert command(replace(STUDY, train={"device": "cpu"}), ours)[-1] == "device=cpu"
     assert " ".join(command(STUDY, ours, anew=True)) == line
 
@@ -98,6 +100,33 @@ def test_a_study_may_grow_but_not_change(tmp_path: Path) -> None:
     check_same(Study(seeds=(0, 1)), Study(seeds=(0,)), tmp_path)
     with pytest.raises(InputError, match="name another --out"):
         check_same(Study(train={"epochs": 9}), Study(), tmp_path)
+
+
+def test_a_study_goes_on_where_its_data_are_now(tmp_path: Path) -> None:
+    """A data set in another place is accepted by its content, which trainings noted as they began."""
+    data = ensure_shapes(tmp_path / "old", train=2, val=2)
+    known = replace(STUDY, data=str(data))
+    todo = places(known, tmp_path)
+    model = ModelIdentity(name="yolov5n.yaml", architecture="", weights=None)
+    note_run(todo[0].folder, Origin(data=identify_data(data), model=model))
+    moved = shutil.copytree(data.parent, tmp_path / "new") / data.name
+    moved.write_text(data.read_text().replace(str(data.parent), str(moved.parent)))
+    data.unlink()
+    study = replace(STUDY, data=str(moved))
+    check_same(study, known, tmp_path)
+    check(study, todo)
+    (moved.parent / "labels" / "train" / "00000.txt").unlink()
+    with pytest.raises(InputError, match=r"is not what this study was trained on \(train: other labels, now"):
+        check(study, todo)
+
+
+def test_what_the_evaluation_refuses_is_refused_before_training(tmp_path: Path) -> None:
+    """Validation pictures without a box train well, but nothing can be measured on them."""
+    data = ensure_shapes(tmp_path, train=2, val=2)
+    for label in (data.parent / "labels" / "val").glob("*.txt"):
+        label.write_text("")
+    with pytest.raises(InputError, match="has no box in its 2 pictures"):
+        check(replace(STUDY, data=str(data)))
 
 
 def test_a_training_under_way_elsewhere_is_waited_for(tmp_path: Path) -> None:

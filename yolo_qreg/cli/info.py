@@ -77,10 +77,22 @@ def _facts(found: Description) -> dict[str, str]:
     )
     shown = ", ".join(found.names[:MOST_NAMES])
     facts["classes"] = f"{len(found.names)}: {shown}{', ...' if len(found.names) > MOST_NAMES else ''}"
-    known = {"data": training.data, "epochs": training.epochs, "imgsz": training.imgsz, "saved": training.date}
+    known = {
+        "data": training.data,
+        **_counts(found),
+        "epochs": training.epochs,
+        "imgsz": training.imgsz,
+        "saved": training.date,
+    }
     trained = ", ".join(f"{key} {value}" for key, value in known.items() if value is not None)
     facts["training"] = f"{trained or 'unknown'} (Ultralytics {training.host or 'unknown'})"
     scores = [f"{name} {100 * training.metrics[name]:.2f}" for name in FITNESS if name in training.metrics]
     if scores:
         facts["scores"] = ", ".join(scores) + ", validation during training"
     return facts
+
+
+def _counts(found: Description) -> dict[str, int]:
+    """Return the number of pictures in each split of the training's data set, where that was recorded."""
+    splits = found.past.origin.data.splits if found.past.origin else {}
+    return {f"{name} pictures": split.pictures for name, split in splits.items()}

@@ -32,7 +32,11 @@ from yolo_qreg.settings import check_settings, parse_settings
 @click.option("--per-channel", is_flag=True, help="One step per output channel (lsq).")
 @click.option("--init", default="", metavar="[paper|mse]", help="How steps start (lsq).")
 @click.option("--bn-images", type=int, help="Images to re-estimate BatchNorm on; 0: off.  [default: 256 at 1-4 bits]")
-@click.option("--resume", type=RUN, help="Continue this run (folder or last.pt).")
+@click.option(
+    "--resume",
+    type=RUN,
+    help="Continue this run (folder or last.pt); --data says where its data set is now, if it was moved.",
+)
 def command(settings: tuple[str, ...], resume: Path | None, **options: Any) -> None:
     """Train YOLOv5n with quantized weights.
 
@@ -42,6 +46,7 @@ def command(settings: tuple[str, ...], resume: Path | None, **options: Any) -> N
     yolo-qreg train --bits 8 --method dorefa
     yolo-qreg train --bits 4 --method lsq --data shapes epochs=20 imgsz=320
     yolo-qreg train --resume runs/detect/dorefa-8bit
+    yolo-qreg train --resume runs/detect/dorefa-8bit --data moved/data.yaml device=1
     """
     passed = check_settings(parse_settings(settings))
     context = click.get_current_context()
@@ -49,12 +54,13 @@ def command(settings: tuple[str, ...], resume: Path | None, **options: Any) -> N
         given = [
             name for name in options if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
         ]
-        if given:
+        data = options["data"] if "data" in given else None
+        if given := [name for name in given if name != "data"]:
             names = ", ".join("--" + name.replace("_", "-") for name in given)
             raise InputError(f"--resume takes these from the run: {names}; drop them, or start a new run")
         from yolo_qreg import api
 
-        folder = api.resume(resume, passed)
+        folder = api.resume(resume, passed, data)
     else:
         data, model, seed = options.pop("data"), options.pop("model"), options.pop("seed")
         config = TrainConfig(quant=QuantConfig(**options), data=data, model=model, seed=seed, settings=passed)

@@ -10,7 +10,8 @@ from yolo_qreg.evaluation.config import EvalConfig
 from yolo_qreg.evaluation.damage import default_workers
 from yolo_qreg.evaluation.models import (
     Subject,
-    find_twin,
+    compare,
+    find_baseline,
     newest_quantized,
     subjects,
     training_data,
@@ -18,12 +19,14 @@ from yolo_qreg.evaluation.models import (
 )
 from yolo_qreg.evaluation.tasks import Settings
 from yolo_qreg.host.datasets import resolve_data
+from yolo_qreg.host.history import read_run
 from yolo_qreg.host.predict import device_type
 from yolo_qreg.progress import Tell
 from yolo_qreg.quant.registry import FLOAT_BITS
 
-RUNS = Path("runs/detect")
 DEFAULT_SIZE = 640
+MOST_DIFFERENCES = 6
+"""That are said in one line; run.json has all."""
 
 
 def choose(weights: Sequence[Path], baseline: Path | None, tell: Tell) -> tuple[list[Subject], str]:
@@ -32,19 +35,32 @@ def choose(weights: Sequence[Path], baseline: Path | None, tell: Tell) -> tuple[
     Raises:
         InputError: Weights do not exist or are damaged, or there is nothing to take.
     """
-    found = subjects(weights or [newest_quantized(RUNS)])
-    if baseline is not None:
-        both = subjects([baseline, *(subject.path for subject in found)])
-        return both, both[0].model.name
+    found = subjects(weights or [newest_quantized()])
     floats = [subject for subject in found if subject.model.bits == FLOAT_BITS]
-    if len(floats) == 1:
-        return [*floats, *(subject for subject in found if subject is not floats[0])], floats[0].model.name
-    twin = next((path for subject in found if (path := find_twin(subject))), None)
-    if twin is None:
-        raise InputError(f"{found[0].path} has no FP32 twin beside it; train one with --bits 32, or name --baseline")
-    both = subjects([twin, *(subject.path for subject in found)])
-    tell(f"models: {', '.join(str(s.path) for s in both[1:])}; FP32 twin: {both[0].path}")
+    if baseline is None and len(floats) == 1:
+        both = [*floats, *(subject for subject in found if subject is not floats[0])]
+    else:
+        base = baseline or next((path for subject in found if (path := find_baseline(subject))), None)
+        if base is None:
+            raise InputError(f"{found[0].path} has no FP32 twin; train one with --bits 32, or name --baseline")
+        both = subjects([base, *(subject.path for subject in found)])
+    for subject in both:
+        if subject.model.run and (run := read_run(Path(subject.model.run))) and not run.finished:
+            tell(f"{run.folder} is not finished: its best weights so far are taken")
+    _tell_baseline(both, tell, unasked=baseline is None and len(floats) != 1)
     return both, both[0].model.name
+
+
+def _tell_baseline(both: Sequence[Subject], tell: Tell, *, unasked: bool) -> None:
+    """Say which models are held against what, and whether that is their FP32 twin."""
+    base = both[0]
+    apart = {name: found for name, found in compare(both, base.model.name).items() if found}
+    if unasked:
+        models = ", ".join(str(subject.path) for subject in both[1:])
+        tell(f"models: {models}; {'baseline' if apart else 'FP32 twin'}: {base.path}")
+    for name, found in apart.items():
+        shown = [*found[:MOST_DIFFERENCES], *(["..."] if len(found) > MOST_DIFFERENCES else [])]
+        tell(f"{base.model.name} is not the FP32 twin of {name}: {', '.join(shown)} ({name} against the baseline)")
 
 
 def settle(config: EvalConfig, chosen: Sequence[Subject], tell: Tell) -> Settings:
@@ -55,9 +71,11 @@ def settle(config: EvalConfig, chosen: Sequence[Subject], tell: Tell) -> Setting
     """
     from corruptions import select
 
-    named = training_data(chosen) if config.data is None else config.data
+    named: str | Path | None = config.data
     if named is None:
-        raise InputError("the weights name no data set that is on this machine; name one with --data")
+        named, changed = training_data(chosen)
+        if changed:
+            tell(f"{named} has changed since the training: {'; '.join(changed)} (now against then)")
     size = config.imgsz or training_size(chosen)
     if size is None:
         tell(f"the weights do not agree on an image size: taking {DEFAULT_SIZE} (--imgsz)")

@@ -15,7 +15,7 @@ from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.damage import Workshop, available_cores
 from yolo_qreg.evaluation.detections import GroundTruth
 from yolo_qreg.evaluation.gallery import SHOWN_SCORE, choose_picture, write_gallery
-from yolo_qreg.evaluation.models import Subject
+from yolo_qreg.evaluation.models import Subject, compare, single_class
 from yolo_qreg.evaluation.results import Results
 from yolo_qreg.evaluation.scoring import Resample
 from yolo_qreg.evaluation.sweep import Sweep, Task, Watch
@@ -47,18 +47,21 @@ class Material:
     channels: int
 
 
-def load_material(data: Path, limit: int | None = None, strict: bool = False) -> Material:
+def load_material(data: Path, limit: int | None = None, strict: bool = False, single_class: bool = False) -> Material:
     """Read a data set's `val` split.
 
     Args:
         data: Its YAML file.
         limit: Number of pictures, spread evenly; None for all.
         strict: Whether a picture that cannot be used is an error.
+        single_class: Whether all classes are taken for one, as in a training with single_cls=True.
 
     Raises:
         InputError: It cannot be used, or holds no box.
     """
-    found = validation_pictures(data, strict=strict, smallest=SMALLEST_SIDE, channels=CHANNELS)
+    found = validation_pictures(
+        data, strict=strict, smallest=SMALLEST_SIDE, channels=CHANNELS, single_class=single_class
+    )
     pictures = sorted(spread(found.pictures, limit), key=_aspect)
     truth = _truth(pictures, found.names)
     if not len(truth.label):
@@ -105,7 +108,7 @@ def prepare(subjects: Sequence[Subject], settings: Settings, material: Material 
     Raises:
         InputError: Data or weights cannot be used, or do not fit each other, or a folder cannot be written.
     """
-    held = material or load_material(settings.data, settings.limit, settings.strict)
+    held = material or load_material(settings.data, settings.limit, settings.strict, single_class(subjects))
     for subject in subjects:
         if subject.names:
             _check_names(subject.names, held.names, subject.path, settings.data)
@@ -195,12 +198,22 @@ def evaluate(
     resampled = fill(ready, watch(ready.views()))
     held, tasks = ready.material, ready.tasks
     results = collect(subjects, baseline, ready.settings, tasks, held.names, len(held.pictures), resampled)
-    setup = {**results.setup, "gallery": _gallery(tasks, held.truth, baseline, ready.settings)}
+    setup = {**results.setup, **_twins(subjects, baseline)}
+    setup["gallery"] = _gallery(tasks, held.truth, baseline, ready.settings)
     if without := [name for name in settings.corruptions if name not in ready.settings.corruptions]:
         setup["corruptions left out"] = without
     if held.unusable:
         setup["pictures left out"] = [str(path) for path in held.unusable]
     return replace(results, setup=setup)
+
+
+def _twins(subjects: Sequence[Subject], baseline: str) -> dict[str, object]:
+    """Return of which models the baseline is the FP32 twin, and in what the trainings of others differ from its own."""
+    found = compare(subjects, baseline)
+    twins = [name for name, differences in found.items() if not differences]
+    others = {name: list(differences) for name, differences in found.items() if differences}
+    facts = {"FP32 twin of": twins, "no twin of (model against baseline)": others}
+    return {f"baseline is {what}": value for what, value in facts.items() if value}
 
 
 def spread(pictures: list[LabelledPicture], limit: int | None) -> list[LabelledPicture]:

@@ -7,17 +7,16 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from yolo_qreg.data.shapes import CLASS_NAMES as SHAPES_NAMES
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.results import Model
 from yolo_qreg.export.describe import describe
+from yolo_qreg.host.history import past_runs, read_run
+from yolo_qreg.host.origin import Training, identify_data
 from yolo_qreg.inputs import weights_to_run
 from yolo_qreg.quant.registry import FLOAT_BITS
-from yolo_qreg.shipped import shipped
+from yolo_qreg.shipped import shipped, weights_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +29,7 @@ class Subject:
         imgsz: Image size of its training, in pixels.
         data: Data set of its training.
         names: Class names, in class order.
+        training: How it was trained, as trainings are compared; None where nothing tells.
     """
 
     model: Model
@@ -37,6 +37,12 @@ class Subject:
     imgsz: int | None = None
     data: str | None = None
     names: tuple[str, ...] = ()
+    training: Training | None = None
+
+    @property
+    def single_class(self) -> bool:
+        """Whether it was trained with all classes taken for one."""
+        return bool(self.training and self.training.settings.get("single_cls"))
 
 
 def subjects(weights: Iterable[Path]) -> list[Subject]:
@@ -108,7 +114,10 @@ def _subject(path: Path, name: str, digest: str) -> Subject:
         size_mb=size / 1e6,
         run=folder,
     )
-    return Subject(model, path, found.training.imgsz, found.training.data, found.names)
+    past = read_run(run) if run is not None and found.past.origin is None else None  # an export beside its run
+    training = past.training if past else found.past
+    data = training.origin.data.path if training.origin else found.training.data
+    return Subject(model, path, found.training.imgsz, data, found.names, training)
 
 
 def training_size(chosen: Iterable[Subject]) -> int | None:
@@ -117,64 +126,123 @@ def training_size(chosen: Iterable[Subject]) -> int | None:
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def training_data(chosen: Iterable[Subject]) -> str | None:
-    """Return the data set of the models' training; None where they differ or it is not on this machine."""
-    subjects = [subject for subject in chosen if subject.data]
-    paths = {Path(str(subject.data)) for subject in subjects}
-    found = {str(path) for path in paths if path.is_absolute() and path.is_file()}
-    if not found and any(map(_knows_shapes, subjects)):
-        return "shapes"
-    return found.pop() if len(found) == 1 else None
+def training_data(chosen: Iterable[Subject]) -> tuple[str, tuple[str, ...]]:
+    """Return the data set of the models' training, and in what its `val` split has changed since, "now against then".
+
+    Raises:
+        InputError: They were trained on different ones, or theirs is not on this machine.
+    """
+    known = [subject for subject in chosen if subject.data]
+    here = [subject for subject in known if Path(str(subject.data)).is_absolute() and Path(str(subject.data)).is_file()]
+    if not here and any(map(_knows_shapes, known)):
+        return "shapes", ()
+    if not here:
+        if known:
+            what = f"{known[0].path} was trained on {known[0].data}, which is not on this machine"
+        else:
+            what = "the weights name no data set"
+        raise InputError(f"{what}; name one with --data")
+    first = here[0]
+    other = next((s for s in known if not _same_data(s, first)), None) if len(known) > 1 else None
+    if other is not None:
+        raise InputError(
+            f"{first.path} was trained on {first.data}, {other.path} on {other.data}, which is not the same; "
+            "name the data set with --data"
+        )
+    origin = first.training.origin if first.training else None
+    changed = identify_data(str(first.data), ("val",)).differences(origin.data) if origin else ()
+    return str(first.data), changed
 
 
-def newest_quantized(runs: Path) -> Path:
-    """Return the newest run folder with quantized weights.
+def _same_data(one: Subject, other: Subject) -> bool:
+    """Tell whether two models were trained on the same data set, as far as that is known."""
+    mine, theirs = ((s.training.origin if s.training else None) for s in (one, other))
+    if mine and theirs:
+        return not mine.data.differences(theirs.data)
+    return one.data == other.data or not Path(str(one.data)).is_file()
 
-    Args:
-        runs: Folder of run folders.
+
+def newest_quantized() -> Path:
+    """Return the newest run folder with quantized weights, wherever it lies; unfinished ones only if no other is there.
 
     Raises:
         InputError: There is none.
     """
-    for run, quant, _ in _runs(runs):
-        if quant != FLOAT_BITS:
-            return run
-    raise InputError(f"there is no quantized run in {runs}; train one (yolo-qreg train --bits 8), or name weights")
+    unfinished = None
+    for run in past_runs():
+        if run.bits != FLOAT_BITS and run.finished:
+            return run.folder
+        if run.bits != FLOAT_BITS:
+            unfinished = unfinished or run.folder
+    if unfinished is None:
+        raise InputError("there is no quantized run yet; train one (yolo-qreg train --bits 8), or name weights")
+    return unfinished
 
 
-def find_twin(subject: Subject) -> Path | None:
-    """Return the newest FP32 run beside a model's run that was trained on the same data; None if there is none.
+def find_baseline(subject: Subject) -> Path | None:
+    """Return the finished FP32 run that differs least from a model's training, the newest of several.
 
-    For models of the embedded `shapes` the shipped FP32 weights will do.
+    It is the model's FP32 twin if it differs in nothing. For models of the embedded `shapes` without one, the shipped
+    FP32 weights will do. None if there is none whose class names are known to be the model's.
     """
-    if subject.model.run is not None:
-        run = Path(subject.model.run)
-        runs = _runs(run.parent)
-        data = [data for path, _, data in runs if path == run]
-        for path, bits, other in runs:
-            if bits == FLOAT_BITS and other in data:
-                return path
-    return shipped("shapes-fp32") if _knows_shapes(subject) else None
+    run = None if subject.model.run is None else Path(subject.model.run)
+    best: tuple[int, Path] | None = None
+    for other in past_runs(beside=run) if subject.training else ():
+        if other.bits != FLOAT_BITS or not other.finished or not _shares_classes(subject, other.training):
+            continue
+        differences = len(subject.training.differences(other.training)) if subject.training else 0
+        if best is None or differences < best[0]:
+            best = differences, other.folder
+        if not differences:
+            break
+    if best is not None and (best[0] == 0 or not _knows_shapes(subject)):
+        return best[1]
+    if _knows_shapes(subject):
+        return shipped("shapes-fp32")
+    return None if best is None else best[1]
+
+
+def differences(subject: Subject, baseline: Subject) -> tuple[str, ...]:
+    """Return in what a model's training differs from that of its baseline beside quantization; nothing for its twin."""
+    if _is_shipped(subject) and _is_shipped(baseline):
+        return ()
+    if subject.training is None or baseline.training is None:
+        return ("training: not recorded",)
+    return subject.training.differences(baseline.training)
+
+
+def compare(chosen: Iterable[Subject], baseline: str) -> dict[str, tuple[str, ...]]:
+    """Return the `differences` of every model but FP32 ones, by its name."""
+    found = list(chosen)
+    base = next(subject for subject in found if subject.model.name == baseline)
+    return {s.model.name: differences(s, base) for s in found if s is not base and s.model.bits != FLOAT_BITS}
+
+
+def single_class(chosen: Iterable[Subject]) -> bool:
+    """Tell whether models were trained with all classes taken for one.
+
+    Raises:
+        InputError: Some were, some were not.
+    """
+    found = {subject.single_class: subject for subject in chosen if subject.training is not None}
+    if len(found) > 1:
+        raise InputError(
+            f"{found[True].path} was trained with single_cls=True, {found[False].path} was not; evaluate them apart"
+        )
+    return True in found
+
+
+def _shares_classes(subject: Subject, other: Training) -> bool:
+    """Tell whether a run has a model's classes; runs of earlier releases tell only the path of their data set."""
+    mine = subject.training.origin if subject.training else None
+    if mine and other.origin:
+        return mine.data.names == other.origin.data.names
+    return str(other.settings.get("data")) == subject.data
+
+
+def _is_shipped(subject: Subject) -> bool:
+    return subject.path.resolve().parent == weights_folder().resolve()
 
 
 def _knows_shapes(subject: Subject) -> bool:
     return subject.names == SHAPES_NAMES
-
-
-def _runs(folder: Path) -> list[tuple[Path, int, str]]:
-    """Return finished runs of ours with their bits and data, newest first."""
-    found = []
-    for file in sorted(folder.glob("*/args.yaml"), key=lambda file: file.stat().st_mtime, reverse=True):
-        settings = _settings(file)
-        quant = settings.get("quant")
-        if isinstance(quant, dict) and (file.parent / "weights" / "best.pt").is_file():
-            found.append((file.parent, int(quant.get("bits", FLOAT_BITS)), str(settings.get("data"))))
-    return found
-
-
-def _settings(file: Path) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return found if isinstance(found, dict) else {}

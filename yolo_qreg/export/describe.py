@@ -19,6 +19,7 @@ from yolo_qreg.export import packed
 from yolo_qreg.export.codes import Coded
 from yolo_qreg.export.weights import Weights, is_safetensors, weights_of
 from yolo_qreg.host import build, checkpoint
+from yolo_qreg.host.origin import Origin, Training
 from yolo_qreg.inputs import checkpoint_of
 from yolo_qreg.quant.registry import FLOAT_BITS
 
@@ -85,7 +86,7 @@ class TrainingInfo:
     Attributes:
         host: Version of Ultralytics.
         date: When the file was saved, ISO 8601.
-        data: The data set as it was named.
+        data: The data set: its absolute path in a run's own files, its file name in exports.
         epochs: Epochs asked for.
         imgsz: Image size in pixels.
         metrics: Validation metrics and losses of the saved epoch, by the host's names.
@@ -114,6 +115,7 @@ class Description:
         sha256: Its checksum.
         names: Class names, in class order.
         training: Where it comes from.
+        past: The same as far as trainings are compared by it.
     """
 
     path: Path
@@ -126,12 +128,15 @@ class Description:
     sha256: str
     names: tuple[str, ...]
     training: TrainingInfo
+    past: Training
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, with the derived figures."""
         derived = {"ratio": self.totals.ratio, "quantized_share": self.totals.quantized_share}
-        plain: dict[str, Any] = asdict(self)
+        plain: dict[str, Any] = asdict(replace(self, past=Training({}, None)))
+        del plain["past"]
         config = self.config.to_dict() if self.config else None
+        plain["training"]["origin"] = self.past.origin.to_dict() if self.past.origin else None
         return plain | {"path": str(self.path), "config": config, "totals": plain["totals"] | derived}
 
 
@@ -251,11 +256,12 @@ def _compose(
         training=TrainingInfo(
             host=facts.get("version"),
             date=facts.get("date"),
-            data=settings.get("data"),
+            data=args.get("data"),
             epochs=settings.get("epochs"),
             imgsz=settings.get("imgsz"),
             metrics={k: float(v) for k, v in metrics.items() if v is not None and math.isfinite(v)},
         ),
+        past=Training(dict(args), Origin.from_dict((facts.get(checkpoint.KEY) or {}).get("origin"))),
     )
 
 

@@ -38,6 +38,7 @@ class QuantState:
         resume: Everything else that continuing the training needs; empty once training has finished.
         health: One row per layer as measured when the file was written.
         scales: Float32 scale of each layer below 32 bits, in a plain export, which has no `tensors`; empty otherwise.
+        origin: What the training began from, as `Origin.to_dict` gives it; it names paths, so exports have none.
     """
 
     config: QuantConfig
@@ -46,13 +47,14 @@ class QuantState:
     resume: dict[str, Any] = field(default_factory=dict)
     health: tuple[LayerHealth, ...] = ()
     scales: dict[str, Tensor] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return tensors, numbers, strings, lists and dicts only, so that a weights-only load accepts it."""
         rows = [[r.layer, r.bits, r.weights, r.levels_used, r.sqnr_db, r.flipped] for r in self.health]
         config = self.config.to_dict()
         held = {"format": FORMAT, "config": config, "bits": self.bits, "tensors": self.tensors, "health": rows}
-        optional = {"resume": self.resume, "scales": self.scales}
+        optional = {"resume": self.resume, "scales": self.scales, "origin": self.origin}
         return held | {key: value for key, value in optional.items() if value}
 
     @classmethod
@@ -65,6 +67,7 @@ class QuantState:
             resume=dict(found.get("resume", {})),
             health=tuple(LayerHealth(*row) for row in found["health"]),
             scales=dict(found.get("scales", {})),
+            origin=dict(found.get("origin", {})),
         )
 
 

@@ -13,12 +13,23 @@ from ultralytics.utils import DATASETS_DIR, ONLINE
 
 from yolo_qreg.data.registry import named_data
 from yolo_qreg.errors import InputError
-from yolo_qreg.host.scan import Found, Label, channels_of, left_out_by_the_host, scan, scan_as_the_host
+from yolo_qreg.files import absolute
+from yolo_qreg.host.scan import (
+    Found,
+    Label,
+    as_single_class,
+    channels_of,
+    left_out_by_the_host,
+    scan,
+    scan_as_the_host,
+)
 from yolo_qreg.inputs import check_data
 
 
 def resolve_data(data: str | Path) -> Path:
-    """Return the YAML file of a data set; `shapes` is generated on first use.
+    """Return the YAML file of a data set, by its absolute path; `shapes` is generated on first use.
+
+    A bare name that the host ships, like coco8.yaml, is left to it.
 
     Raises:
         InputError: If the file is missing, or `voc` is neither on this machine nor to be downloaded.
@@ -31,7 +42,8 @@ def resolve_data(data: str | Path) -> Path:
                 f"with `yolo-qreg data voc --devkit DIR --out {places[1]}`, or use --data shapes"
             )
     check_data(data)
-    return named_data(str(data)) or Path(data)
+    found = named_data(str(data)) or Path(data)
+    return absolute(found) if found.is_file() else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +81,13 @@ class PictureSet:
 
 
 def validation_pictures(
-    data: Path, *, strict: bool = False, smallest: int = 0, split: str = "val", channels: Collection[int] = ()
+    data: Path,
+    *,
+    strict: bool = False,
+    smallest: int = 0,
+    split: str = "val",
+    channels: Collection[int] = (),
+    single_class: bool = False,
 ) -> PictureSet:
     """Return the pictures of a split with their labels; nothing is written beside them.
 
@@ -81,11 +99,12 @@ def validation_pictures(
         smallest: Pictures with a shorter side are unusable.
         split: Which split.
         channels: Numbers of channels that will do; any by default.
+        single_class: Whether all classes are taken for one, as the host does where single_cls=True.
 
     Raises:
         InputError: The data set is missing, or has no such split, picture or label, or other channels.
     """
-    found = _found(data, split)
+    found = _found(data, split, single_class)
     own = channels_of(found)
     if channels and own not in channels:
         raise InputError(
@@ -105,15 +124,19 @@ def validation_pictures(
     return PictureSet(pictures, _names(found), tuple(sorted(unusable)), own)
 
 
-def prepare_for_trainings(data: Path) -> None:
+def prepare_for_trainings(data: Path, *, single_class: bool = False) -> None:
     """Check that the host can train on a data set to the end, and have it scan the pictures before trainings do.
 
     A picture that the host's scan passes has to be decodable.
 
+    Args:
+        data: YAML file of the data set.
+        single_class: Whether the trainings take all classes for one.
+
     Raises:
         InputError: The data set is missing, has no picture in a split, or one that would end a training.
     """
-    found = _found(data, "train")
+    found = _found(data, "train", single_class)
     for split in ("train", "val"):
         labels, unusable = _scan(found, split, data)
         fatal = [path for path in unusable if not left_out_by_the_host(path, found)]
@@ -127,7 +150,7 @@ def prepare_for_trainings(data: Path) -> None:
         raise _refused(data, error) from error
 
 
-def _found(data: Path, split: str) -> Found:
+def _found(data: Path, split: str, single_class: bool = False) -> Found:
     """Return a data set as the host knows it."""
     try:
         found: Found = check_det_dataset(str(data))
@@ -135,7 +158,7 @@ def _found(data: Path, split: str) -> Found:
         raise _refused(data, error) from error
     if not found.get(split):
         raise InputError(f"data={data} has no {split} split; name one in the YAML file")
-    return found
+    return as_single_class(found) if single_class else found
 
 
 def _scan(found: Found, split: str, data: Path) -> tuple[list[Label], list[Path]]:

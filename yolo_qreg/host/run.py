@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,17 +9,21 @@ from typing import Any
 
 from ultralytics.cfg import get_cfg
 from ultralytics.nn.tasks import guess_model_task, yaml_model_load
-from ultralytics.utils import YAML
+from ultralytics.utils import LOGGER, YAML
 from ultralytics.utils.torch_utils import select_device
 
 from yolo_qreg.config import TrainConfig
 from yolo_qreg.errors import InputError, first_line
-from yolo_qreg.host import checkpoint
+from yolo_qreg.host import checkpoint, history
 from yolo_qreg.host.datasets import resolve_data
+from yolo_qreg.host.origin import confirm_data
+from yolo_qreg.host.place import take_run
 from yolo_qreg.host.trainer import QATTrainer
-from yolo_qreg.inputs import check_model_file, last_checkpoint
-from yolo_qreg.settings import FIXED, OPTIONS, check_settings
+from yolo_qreg.inputs import SETTINGS, check_model_file, last_checkpoint
+from yolo_qreg.settings import FIXED, OPTIONS, check_settings, host_settings
 
+_OF_THE_MACHINE = {"batch", "cache", "device", "imgsz", "workers"}
+"""Settings that may be given on resuming where the host is not asked which it takes."""
 _CHECKS = (
     AssertionError,
     ConnectionError,
@@ -58,26 +61,57 @@ def train(config: TrainConfig) -> Path:
     return _run(overrides | FIXED)
 
 
-def resume(run: Path, settings: Mapping[str, Any] | None = None) -> Path:
+def resume(run: Path, settings: Mapping[str, Any] | None = None, data: str | Path | None = None) -> Path:
     """Continue an interrupted run from its last.pt, or finish it where its last epoch was over.
+
+    A run that was interrupted before it saved anything is begun again in its folder.
 
     Args:
         run: A run folder or a checkpoint of one.
         settings: Settings that the host lets change on resuming, such as device or workers.
+        data: Where the data set of the run is now, if it was moved.
 
     Raises:
-        InputError: If there is no checkpoint, it is not one of ours, or the training had finished.
+        InputError: If there is no checkpoint, it is not one of ours, the training had finished, its data set is gone or
+            has other content, a setting may not change, or another process trains in the folder.
     """
     last = last_checkpoint(run)
+    overrides = check_settings(settings or {})
+    if data is not None:
+        overrides["data"] = str(resolve_data(data))
+    if last.is_dir():
+        return _begin_again(last.resolve(), overrides)
     if not checkpoint.can_resume(last):
         raise InputError(f"{last} is of a training that finished; start a new one with --model {last}")
-    overrides = check_settings(settings or {}) | {"resume": str(last)} | FIXED
-    if not checkpoint.has_epochs_left(last):
-        checkpoint.finish_run(last)
-        return last.resolve().parents[1]
-    if last.parent.name == "weights":  # the run may have been moved since the host noted its folder
-        overrides["save_dir"] = str(last.resolve().parents[1])
-    return _run(overrides)
+    if checkpoint.has_epochs_left(last):
+        return _run(overrides | {"resume": str(last)} | FIXED)
+    _check_unchanged(overrides)
+    folder = last.resolve().parents[1]
+    lock = take_run(folder)
+    checkpoint.finish_run(last)
+    history.mark_finished(folder)
+    lock.release()
+    return folder
+
+
+def _begin_again(run: Path, changes: Mapping[str, Any]) -> Path:
+    """Train in the folder of a run that saved nothing, by its own settings."""
+    _check_unchanged(changes)
+    with _input_errors(OSError, ValueError):
+        held = YAML.load(run / SETTINGS)
+    own = {key: value for key, value in held.items() if key in host_settings() or key in {"augmentations", "quant"}}
+    origin = history.origin_of(run)
+    if origin is not None:
+        changes = {**changes, "data": str(confirm_data(changes.get("data"), origin.data, run.name))}
+    LOGGER.info(f"yolo-qreg: {run} had saved nothing yet: it is begun again")
+    return _run(own | dict(changes) | {"resume": False, "save_dir": str(run)} | FIXED)
+
+
+def _check_unchanged(changes: Mapping[str, Any]) -> None:
+    """Check that what is given on resuming means nothing to a training of which no epoch, or every one, is over."""
+    for key, value in changes.items():
+        if key not in _OF_THE_MACHINE | {"data"}:
+            raise InputError(f"{key}={value} cannot change on resuming; drop it, or start a new run")
 
 
 def check_values(settings: Mapping[str, Any]) -> None:
@@ -132,11 +166,11 @@ def check_model(model: str) -> None:
 def _run(overrides: dict[str, Any]) -> Path:
     with _input_errors(*_CHECKS):
         trainer = QATTrainer(overrides=overrides)  # checks settings, data set and checkpoint; trains nothing
-    started = time.time()
     try:
         trainer.train()
     except KeyboardInterrupt as stop:
-        raise Interrupted(_how_to_go_on(trainer, started)) from stop
+        begun = "" if trainer.last.exists() else " (nothing was saved yet: it begins again)"
+        raise Interrupted(f"interrupted; continue with: yolo-qreg train --resume {trainer.save_dir}{begun}") from stop
     except (InputError, *_CHECKS) as error:
         if hasattr(trainer, "epoch"):
             raise
@@ -144,12 +178,6 @@ def _run(overrides: dict[str, Any]) -> Path:
         with _input_errors(*_CHECKS):
             raise error
     return Path(trainer.save_dir)
-
-
-def _how_to_go_on(trainer: QATTrainer, started: float) -> str:
-    if trainer.last.exists() and (trainer.resume or trainer.last.stat().st_mtime >= started):
-        return f"interrupted; continue with: yolo-qreg train --resume {trainer.save_dir}"
-    return f"interrupted in the first epoch: nothing to resume in {trainer.save_dir}"
 
 
 @contextmanager

@@ -32,6 +32,7 @@ Label = dict[str, Any]
 
 KEPT_FROM = 500
 """Pictures of a split from which on it is kept which files could be decoded: with fewer, looking again is quick."""
+_SINGLE = "single_cls"
 _JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
@@ -63,6 +64,11 @@ def channels_of(found: Found) -> int:
     return int(found.get("channels") or COLOUR)
 
 
+def as_single_class(found: Found) -> Found:
+    """Return a data set with all classes taken for one, by the name that the host gives it."""
+    return {**found, "names": {0: "item"}, "nc": 1, _SINGLE: True}
+
+
 def left_out_by_the_host(path: Path, found: Found) -> bool:
     """Whether the host's own scan leaves a picture out, so that a training does not stumble over it."""
     return _verify(str(path), _texts([str(path)])[0], found) is None
@@ -79,7 +85,14 @@ def scan_as_the_host(found: Found, splits: Iterable[str]) -> None:
     Trainings side by side that find no such file would all write it, and trip over each other.
     """
     for split in splits:
-        YOLODataset(img_path=found[split], data=dict(found), augment=False, rect=False, hyp=DEFAULT_CFG)
+        YOLODataset(
+            img_path=found[split],
+            data=dict(found),
+            augment=False,
+            rect=False,
+            hyp=DEFAULT_CFG,
+            single_cls=_SINGLE in found,
+        )
 
 
 class _Split(YOLODataset):
@@ -95,9 +108,12 @@ def _verify(file: str, text: str, found: Found) -> Label | None:
     keypoints, dimensions = found.get("kpt_shape") or (0, 0)
 
     def verified(place: str) -> Label | None:
-        given = (place, text, "", False, len(found["names"]), keypoints, dimensions, False)
+        given = (place, text, "", False, len(found["names"]), keypoints, dimensions, _SINGLE in found)
         kept, label, shape, *_ = verify_image_label(given)
-        return None if kept is None else {"im_file": file, "shape": shape, "cls": label[:, :1], "bboxes": label[:, 1:]}
+        if kept is None:
+            return None
+        classes = label[:, :1] * (_SINGLE not in found)
+        return {"im_file": file, "shape": shape, "cls": classes, "bboxes": label[:, 1:]}
 
     data = Path(file).read_bytes()
     if not data.startswith(_JPEG) or data.endswith(_JPEG_END):

@@ -17,18 +17,22 @@ from torch import Tensor, nn, optim
 from torch.utils.data import DataLoader
 from ultralytics.engine import trainer as host_trainer
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, YAML
+from ultralytics.utils import DEFAULT_CFG, LOCAL_RANK, LOGGER, RANK, YAML
 from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
 
 from yolo_qreg import health, health_log
 from yolo_qreg.config import QuantConfig
+from yolo_qreg.data.identity import RECORD
 from yolo_qreg.errors import InputError
-from yolo_qreg.files import scratch_folder, sweep
-from yolo_qreg.host import checkpoint, compat
+from yolo_qreg.files import absolute, scratch_folder, sweep
+from yolo_qreg.host import checkpoint, compat, history
 from yolo_qreg.host.batchnorm import float_images, reestimate, training_images
 from yolo_qreg.host.labels import scanning
 from yolo_qreg.host.machine import check_compiled, check_precision
 from yolo_qreg.host.model import plan
+from yolo_qreg.host.origin import Origin, identify_data, identify_model
+from yolo_qreg.host.place import LOCK, RunLock, take_folder, take_run
+from yolo_qreg.host.resuming import check_continued
 from yolo_qreg.patch import bake, quantize_convs, quantized_layers
 
 _ADAM_LIKE = (optim.Adam, optim.AdamW, optim.Adamax, optim.NAdam, optim.RAdam)
@@ -70,20 +74,17 @@ class QATTrainer(DetectionTrainer):
         for key, reason in _REFUSED.items():
             if overrides.get(key):
                 raise InputError(f"{key}={overrides[key]!r} is {reason}")
+        self._given = None if given is None else self.quant
+        self.origin: Origin | None = None
+        self._lock: RunLock | None = None
         try:
             super().__init__(cfg, overrides, _callbacks)
             check_precision(self.args.amp, self.device)
-        except Exception:
+        except BaseException:
             self.discard_empty_run()
             raise
         if self.resume:
-            resumed = QuantConfig.from_dict(vars(self.args)["quant"])
-            if given is not None and self.quant != resumed:
-                raise InputError(
-                    f"quant={self.quant.to_dict()} differs from the run to resume; drop it or start a new run"
-                )
-            self.quant = resumed
-        self.args.quant = self.quant.to_dict()
+            self.quant = QuantConfig.from_dict(vars(self.args)["quant"])
         if getattr(self.args, "augmentations", None):  # by now dicts; albumentations knows their classes by name
             import_module("corruptions.transforms")
         self.health_csv = self.save_dir / "quantization.csv"
@@ -101,27 +102,47 @@ class QATTrainer(DetectionTrainer):
 
     def discard_empty_run(self) -> None:
         """Remove the run folder of a training that failed at once; one that holds anything but settings stays."""
-        folder = vars(self).get("save_dir")
-        if RANK not in {-1, 0} or folder is None or not folder.is_dir():
+        if self._lock is None:
             return
-        if {path.name for path in folder.iterdir()} <= {"args.yaml", "weights"} and not any(folder.glob("weights/*")):
+        folder = Path(self.args.save_dir)
+        settings = {"args.yaml", "weights", LOCK, RECORD}
+        if {path.name for path in folder.iterdir()} <= settings and not any(folder.glob("weights/*")):
             shutil.rmtree(folder, ignore_errors=True)
+        self._lock.release()
 
     def check_resume(self, overrides: dict[str, Any]) -> None:
-        """Find the checkpoint to resume, which has to be one of ours."""
+        """Find the checkpoint to resume, which has to be one of ours, and take the run folder."""
         super().check_resume(overrides)
-        if self.resume and "quant" not in vars(self.args):  # the host drops it from files of finished runs
-            if checkpoint.KEY in checkpoint.load(self.args.resume)[1]:
-                path = self.args.resume
-                raise InputError(f"resume={path} is of a training that finished; start a new one with model={path}")
-            raise InputError(f"resume={self.args.resume} was not trained by yolo-qreg; resume it with Ultralytics")
+        if not self.resume:
+            self.args.quant = self.quant.to_dict()
+        if LOCAL_RANK != -1:  # a worker: all this was seen to in the process that started it
+            return
+        if self.resume:
+            check_continued(self.args, overrides, self._given)
+            self._lock = take_run(Path(self.args.save_dir))
+        else:
+            for key in ("model", "pretrained"):  # a file is known by its absolute path: a run outlives its shell
+                given = getattr(self.args, key)
+                if isinstance(given, (str, Path)) and Path(given).is_file():
+                    setattr(self.args, key, str(absolute(given)))
+            folder, self._lock = take_folder(self.args)
+            self.args.save_dir = str(folder)
+
+    def get_dataset(self) -> dict[str, Any]:
+        """Read the data set's YAML file, which from here on has an absolute path."""
+        data: dict[str, Any] = super().get_dataset()
+        self.args.data = str(absolute(self.args.data))
+        return data
 
     def setup_model(self) -> dict[str, Any] | None:
         """Let the host build or load the model, then quantize it; this runs in every worker of a multi-GPU run."""
         ckpt: dict[str, Any] | None = super().setup_model()
         found = plan(self.model, self.quant)
         if self.resume and ckpt is not None:  # the optimizer's groups depend on the first steps: restore them here
-            checkpoint.requantize(self.model, checkpoint.state_of(ckpt, self.args.model))
+            state = checkpoint.state_of(ckpt, self.args.model)
+            checkpoint.requantize(self.model, state)
+            origin = Origin.from_dict(state.origin)
+            self.origin = origin and origin.at(str(self.args.data))
         else:
             earlier = self._earlier_training()
             latents = earlier is not None and checkpoint.latents_into(self.model, earlier, self.quant)
@@ -133,6 +154,23 @@ class QATTrainer(DetectionTrainer):
         if RANK in {-1, 0}:
             LOGGER.info(f"yolo-qreg: {found.summary(self.quant)}")
         return ckpt
+
+    def _setup_train(self) -> None:
+        """Set up as the host does, then note what the training began from: the host may mend pictures as it scans."""
+        super()._setup_train()
+        if RANK in {-1, 0}:
+            if self.origin is None and not self.resume:
+                model = identify_model(self.args.model, self.args.pretrained, unwrap_model(self.model).yaml)
+                self.origin = Origin(data=identify_data(self.args.data), model=model)
+            history.note_run(self.save_dir, self.origin)
+
+    def train(self) -> Any:
+        """Train as the host does; then others may train in the run folder."""
+        try:
+            return super().train()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
 
     def _earlier_training(self) -> checkpoint.QuantState | None:
         """Return the quantization state of the weight file that this training starts from, if it has one."""
@@ -232,7 +270,14 @@ class QATTrainer(DetectionTrainer):
             "mosaic": list(getattr(self.train_loader.dataset, "buffer", ())),
         }
         widths = {name: layer.quantizer.bits for name, layer in quantized_layers(latent).items()}
-        state = checkpoint.QuantState(self.quant, widths, checkpoint.tensors_of(latent), resume, tuple(rows))
+        state = checkpoint.QuantState(
+            config=self.quant,
+            bits=widths,
+            tensors=checkpoint.tensors_of(latent),
+            resume=resume,
+            health=tuple(rows),
+            origin=self.origin.to_dict() if self.origin else {},
+        )
         ckpt[checkpoint.KEY] = state.to_dict()
         ckpt["optimizer"] = self.optimizer.state_dict()  # the host rounds momenta to half precision
         ckpt["stopper"] = compat.stopper_state(self.stopper)
@@ -244,6 +289,7 @@ class QATTrainer(DetectionTrainer):
         """Finish the files, then validate as the host does."""
         if RANK in {-1, 0} and self.last.exists():
             checkpoint.finish_run(self.last)
+            history.mark_finished(self.save_dir)
         with _files_left_alone():
             super().final_eval()
 

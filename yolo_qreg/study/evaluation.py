@@ -7,7 +7,7 @@ from pathlib import Path
 
 from yolo_qreg.evaluation.damage import default_workers
 from yolo_qreg.evaluation.evaluate import evaluate, load_material, prepare
-from yolo_qreg.evaluation.models import subjects, training_size
+from yolo_qreg.evaluation.models import single_class, subjects, training_size
 from yolo_qreg.evaluation.results import Results, save
 from yolo_qreg.evaluation.sweep import Watch
 from yolo_qreg.evaluation.tasks import Settings
@@ -48,7 +48,7 @@ def evaluate_study(
         return {}
     everything = [subject for group in groups.values() for subject in group]
     data = resolve_data(study.data)
-    material = load_material(data, study.evaluation.limit)
+    material = load_material(data, study.evaluation.limit, single_class=single_class(everything))
 
     def settings(folder: Path) -> Settings:
         plan = study.evaluation

@@ -24,7 +24,7 @@ from yolo_qreg import __version__
 from yolo_qreg.data.shapes import cache_folder
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation import evaluate as evaluation
-from yolo_qreg.evaluation.models import Subject
+from yolo_qreg.evaluation.models import Subject, single_class
 from yolo_qreg.evaluation.tasks import MODEL_VERSIONS, Settings, release_of
 from yolo_qreg.files import locked, scratch_folder, sweep
 from yolo_qreg.host.datasets import prepare_for_trainings, resolve_data, validation_pictures
@@ -192,7 +192,7 @@ def fill(job: CellsJob, *weights: bytes) -> Files:
             chosen.append(replace(subject, path=path))
         data = resolve_data(job.data)
         settings = replace(job.settings, data=data, out=folder, cells=store, cache=None, device_kind=None)
-        ready = evaluation.prepare(chosen, settings, _material(data, settings.limit))
+        ready = evaluation.prepare(chosen, settings, _material(data, settings.limit, single_class=single_class(chosen)))
         task = next(
             t for t in ready.tasks if (t.damage.corruption, t.damage.severity) == (job.corruption, job.severity)
         )

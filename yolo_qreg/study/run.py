@@ -14,7 +14,7 @@ from yolo_qreg.progress import Tell, teller, watched
 from yolo_qreg.quant.registry import FLOAT_BITS
 from yolo_qreg.settings import check_settings
 from yolo_qreg.study.plan import PLAN, Study, load_study, note_plan
-from yolo_qreg.study.runs import Place, Progress, check_same, places
+from yolo_qreg.study.runs import Place, Progress, check_same, places, whereabouts
 from yolo_qreg.study.training import Machine, Site, Trainer, is_trained_in
 from yolo_qreg.study.transfer import take_over, write_manifest
 
@@ -71,10 +71,11 @@ def run_study(
     quiet: bool = False,
 ) -> Outcome:
     """Do what is missing of a study: see `yolo_qreg.run_study`."""
+    study = replace(study, data=whereabouts(study.data), model=whereabouts(study.model))
     todo = known_places(study, out)
     if part != "evaluate":
         check_values(study, "cpu" if ray else device)
-        check(study)
+        check(study, todo)
     elif not _finished(todo):
         raise InputError(f"{out} has no finished training to evaluate; train some, or bring some with --import")
     site = _site(ray, jobs, device or str(study.train.get("device") or ""))
@@ -132,22 +133,33 @@ def _tell_left_out(todo: Sequence[Place], finished: Sequence[Place], tell: Tell)
         tell(f"seed {seed} has no finished FP32 twin: its models cannot be compared")
 
 
-def check(study: Study) -> None:
+def check(study: Study, todo: Sequence[Place] = ()) -> None:
     """Check what all trainings share before anything is begun; the data set is made or scanned here.
+
+    Args:
+        study: The study.
+        todo: Its trainings; those that began tell what the data set was.
 
     Raises:
         InputError: Something cannot be used.
     """
     from yolo_qreg.evaluation.evaluate import load_material, possible
     from yolo_qreg.host.datasets import prepare_for_trainings, resolve_data
+    from yolo_qreg.host.history import origin_of
+    from yolo_qreg.host.origin import confirm_data
     from yolo_qreg.host.run import check_model
     from yolo_qreg.study.runs import model_of
 
     check_settings(study.train)
     check_model(model_of(study))
     data = resolve_data(study.data)
-    possible(study.evaluation.corruptions, load_material(data, study.evaluation.limit).channels, data)
-    prepare_for_trainings(data)
+    known = next((origin for place in todo if (origin := origin_of(place.folder))), None)
+    if known is not None:
+        confirm_data(data, known.data, "this study")
+    single = bool(study.train.get("single_cls"))
+    material = load_material(data, study.evaluation.limit, single_class=single)
+    possible(study.evaluation.corruptions, material.channels, data)
+    prepare_for_trainings(data, single_class=single)
 
 
 def check_values(study: Study, device: str) -> None:

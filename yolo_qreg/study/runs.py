@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from yolo_qreg.data.identity import RECORD
 from yolo_qreg.errors import InputError
+from yolo_qreg.files import absolute
 from yolo_qreg.quant.registry import FLOAT_BITS
 from yolo_qreg.shipped import shipped, weights_folder
 from yolo_qreg.study.plan import MACHINE, Run, Study
@@ -109,7 +111,7 @@ def command(study: Study, place: Place, anew: bool = False) -> list[str]:
     """
     if not anew and (place.folder / "weights" / "last.pt").is_file():
         device = [f"device={study.train['device']}"] if "device" in study.train else []
-        return ["train", "--resume", str(place.folder), *device]
+        return ["train", "--resume", str(place.folder), "--data", study.data, *device]
     quant = place.run.quant
     words = ["train", "--bits", str(quant.bits)]
     if quant.bits != FLOAT_BITS:
@@ -131,8 +133,15 @@ def model_of(study: Study) -> str:
     return str(shipped(name)) if name in known else name
 
 
+def whereabouts(name: str) -> str:
+    """Return the absolute path of a file; other names, such as voc or yolov5n.yaml, as they are."""
+    return str(absolute(name)) if Path(name).is_file() else name
+
+
 def check_same(study: Study, known: Study, out: Path) -> None:
     """Check that a study may go on in a folder: the grid may grow, what the trainings share may not change.
+
+    A data set in another place is left to those who compare its content with what trainings noted as they began.
 
     Raises:
         InputError: It may not.
@@ -141,7 +150,9 @@ def check_same(study: Study, known: Study, out: Path) -> None:
         mine, theirs = getattr(study, name), getattr(known, name)
         if name == "train":
             mine, theirs = ({k: v for k, v in found.items() if k not in MACHINE} for found in (mine, theirs))
-        if mine != theirs:
+        elif name in {"data", "model"}:
+            mine, theirs = whereabouts(mine), whereabouts(theirs)
+        if mine != theirs and not (name == "data" and any(out.glob(f"runs/*/{RECORD}"))):
             raise InputError(f"{out} holds a study with {name} {theirs}, not {mine}; name another --out")
 
 
