@@ -136,6 +136,19 @@ def test_later_epochs_are_dropped(tmp_path: Path) -> None:
     assert [line.split(",")[0] for line in lines[1:]] == ["1", "1", "2", "2"]
     health_log.append(path, 3, ROWS)
     assert len(path.read_text().splitlines()) == 7
+    assert b"\r" not in path.read_bytes()  # one kind of line ends, resumed or not
+
+
+def test_rows_that_are_none_do_not_end_a_training(tmp_path: Path) -> None:
+    """The picture is drawn of the others; the file is read at the end of hours of work."""
+    path = tmp_path / "quantization.csv"
+    health_log.append(path, 1, ROWS)
+    with path.open("ab") as file:
+        file.write(b"2,a.conv,2,30,much,4,12.5,\nx,a.conv\n\xff\xfe\n\xc2\xb2,a.conv,2,30,3,4,12.5,\n")
+    health_log.draw(path, tmp_path / "quantization.png")
+    assert (tmp_path / "quantization.png").is_file()
+    health_log.keep_epochs(path, 1)
+    assert len(path.read_text().splitlines()) == 3
 
 
 @pytest.mark.parametrize("exists", [False, True])

@@ -9,15 +9,15 @@ docs/results/README.md and README.md. Without a study it only fills the blocks a
 
 from __future__ import annotations
 
-import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
 
 from yolo_qreg.errors import InputError
-from yolo_qreg.evaluation.results import CLASS_SCORES, CLEAN, DELTAS, RUN, SCORES
+from yolo_qreg.evaluation.results import CLEAN, RUN, load, save
 from yolo_qreg.files import fill_block, write_atomic
 from yolo_qreg.report import paper
 from yolo_qreg.report.text import DASH, kind_of, number, signed
@@ -52,14 +52,10 @@ def publish(study_folder: Path, out: Path) -> None:
     for seed in study.seeds:
         if not (study_folder / f"seed-{seed}" / RUN).is_file():
             continue
-        folder = out / f"seed-{seed}"
-        folder.mkdir()
-        for name in (SCORES, CLASS_SCORES, DELTAS):
-            shutil.copy(study_folder / f"seed-{seed}" / name, folder / name)
-        run = json.loads((study_folder / f"seed-{seed}" / RUN).read_text(encoding="utf-8"))
-        for model in run["models"]:
-            model["run"] = None  # a folder of the machine that trained it
-        _write(folder / RUN, json.dumps(run, indent=2, ensure_ascii=False) + "\n")
+        results = load(study_folder / f"seed-{seed}")
+        models = tuple(replace(model, run=None) for model in results.models)  # folders of the machine that trained them
+        (out / f"seed-{seed}").mkdir()
+        save(replace(results, models=models), out / f"seed-{seed}")
     write_histories(read_histories(places(study, study_folder), study_folder), out)
     with TemporaryDirectory() as name:  # figures and tables from the copy alone
         again = Path(name) / "study"

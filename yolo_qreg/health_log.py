@@ -18,7 +18,7 @@ def append(path: Path, epoch: int, rows: Sequence[LayerHealth]) -> None:
     """Add one epoch's rows to the CSV at `path`; epochs count from 1."""
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         if new:
             writer.writerow(COLUMNS)
         for r in rows:
@@ -31,20 +31,23 @@ def keep_epochs(path: Path, last: int) -> None:
 
     A row that a killed run left torn is dropped too, and so is a file without a header.
     """
-    header, *rows = path.read_text(encoding="utf-8").splitlines() or [""] if path.exists() else [""]
+    header, *rows = path.read_text(encoding="utf-8", errors="replace").splitlines() or [""] if path.exists() else [""]
     if not header:
         path.unlink(missing_ok=True)
         return
     whole = [row for row in rows if row.count(",") == header.count(",")]
-    kept = [row for row in whole if row.partition(",")[0].strip().isdigit() and int(row.partition(",")[0]) <= last]
+    kept = [row for row in whole if row.partition(",")[0].strip().isdecimal() and int(row.partition(",")[0]) <= last]
     text = "\n".join([header, *kept]) + "\n"
     write_atomic(path, lambda file: file.write(text.encode()))
 
 
 def draw(path: Path, picture: Path) -> None:
-    """Draw the CSV at `path` as three panels over layers and epochs; a file without rows draws nothing."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    """Draw the CSV at `path` as three panels over layers and epochs; a file without rows draws nothing.
+
+    Rows that a killed run left torn, or that somebody changed to no numbers, are left out.
+    """
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if _is_whole(row)]
     if not rows:
         return
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -74,3 +77,10 @@ def draw(path: Path, picture: Path) -> None:
         figure.colorbar(image, ax=axes)
         axes.set_ylabel(f"layer (0 = {layers[0]})" if axes.get_subplotspec().is_first_col() else "")
     write_atomic(picture, lambda file: figure.savefig(file, format="png", dpi=110))
+
+
+def _is_whole(row: dict[str, str]) -> bool:
+    try:
+        return int(row["epoch"]) > 0 and bool([float(row[name] or 0) for name in COLUMNS[2:]])
+    except (KeyError, TypeError, ValueError):
+        return False

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from yolo_qreg.cli import main
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.results import (
     ALL,
@@ -74,20 +78,95 @@ def test_files_hold_everything(tmp_path: Path) -> None:
     assert load(tmp_path) == RESULTS
 
 
-@pytest.mark.parametrize("damage", ["absent", "cut", "column", "number"])
-def test_damaged_files_are_named(damage: str, tmp_path: Path) -> None:
-    """A folder without results or with broken files is one line."""
-    if damage != "absent":
-        save(RESULTS, tmp_path)
-    if damage == "cut":
-        (tmp_path / "run.json").write_text((tmp_path / "run.json").read_text()[:50])
-    scores = tmp_path / "scores.csv"
-    if damage == "column":
-        scores.write_text(scores.read_text().replace("map75", "map76"))
-    if damage == "number":
-        scores.write_text(scores.read_text().replace("0.5", "much"))
-    with pytest.raises(InputError, match=r"eval-corrupted"):
+def swap_lines(text: str) -> str:
+    """Put a row of scores in the place of another, which is doubled."""
+    lines = text.splitlines(keepends=True)
+    return "".join([*lines[:2], *lines[1:-1]])
+
+
+EDITS: dict[str, tuple[str, Callable[[str], str], str]] = {
+    "cut": ("run.json", lambda text: text[:50], "cannot be read"),
+    "empty": ("run.json", lambda _: "", "cannot be read"),
+    "nested": ("run.json", lambda _: "[" * 100_000, "cannot be read"),
+    "list": ("run.json", lambda _: "[]", "cannot be read"),
+    "entry": ("run.json", lambda text: text.replace('"baseline"', '"basis"'), "run.json has no 'baseline'"),
+    "baseline": (
+        "run.json",
+        lambda text: text.replace('"baseline": "fp32"', '"baseline": "x"'),
+        "baseline 'x' is none",
+    ),
+    "type": ("run.json", lambda text: text.replace('"bits": 4', '"bits": "4"'), "run.json has bits '4' for a model"),
+    "severity": ("run.json", lambda text: text.replace("    3\n", "    9\n"), "do not exist"),
+    "setup": ("run.json", lambda text: text.replace('"seed": 1', '"seed": 2'), "changed after they were written"),
+    "header alone": ("scores.csv", lambda text: text.splitlines()[0] + "\n", "no row of fp32, clean, severity 0"),
+    "no clean row": ("scores.csv", lambda text: text.replace("lsq,clean", "lsq,snow"), "no row of lsq, clean"),
+    "no model": ("scores.csv", lambda text: text.partition("lsq")[0], "no row of lsq, clean"),
+    "doubled": ("scores.csv", swap_lines, "no row of lsq, saturate"),
+    "more": ("scores.csv", lambda text: text + text.splitlines()[-1] + "\n", "more than one row of lsq, saturate"),
+    "column": ("scores.csv", lambda text: text.replace("map75", "map76"), "not of 12 fields"),
+    "torn": ("scores.csv", lambda text: text[:-20], "not of 12 fields"),
+    "text": ("scores.csv", lambda text: text.replace("0.5", "much"), "much"),
+    "nan": ("scores.csv", lambda text: text.replace("0.41", "nan"), "outside 0..1 for lsq, fog"),
+    "points": ("scores.csv", lambda text: text.replace("0.41", "41.0"), "outside 0..1 for lsq, fog"),
+    "digit": ("scores.csv", lambda text: text.replace("0.41", "0.42"), "changed after they were written"),
+    "zero byte": ("class_scores.csv", lambda text: text + "\0", "cannot be read"),
+    "no classes": ("class_scores.csv", lambda text: text.splitlines()[0] + "\n", "changed after they were written"),
+    "interval": ("deltas.csv", lambda text: text.replace("-0.5", "4.5"), "no difference of mAP for lsq, fog"),
+    "no deltas": ("deltas.csv", lambda text: text.splitlines()[0] + "\n", "changed after they were written"),
+}
+
+
+@pytest.mark.parametrize("kind", EDITS)
+def test_damaged_files_are_one_line(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`report` takes no results that are broken, incomplete or edited, and says which and what to do."""
+    save(RESULTS, tmp_path)
+    name, edit, message = EDITS[kind]
+    before = (tmp_path / name).read_text()
+    (tmp_path / name).write_text(edit(before))
+    assert (tmp_path / name).read_text() != before
+    assert main(["report", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line and "run eval-corrupted again" in line
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_folder_without_results_is_one_line(tmp_path: Path) -> None:
+    """It may be another one that was meant."""
+    with pytest.raises(InputError, match="holds no results"):
         load(tmp_path)
+    for damage in (
+        Path.unlink,
+        lambda path: (path.unlink(), path.mkdir()),
+        lambda path: (path.unlink(), os.mkfifo(path)),
+    ):
+        save(RESULTS, tmp_path)
+        damage(tmp_path / "scores.csv")
+        with pytest.raises(InputError, match=r"scores\.csv is missing"):
+            load(tmp_path)
+
+
+def test_other_programs_may_write_the_files_again(tmp_path: Path) -> None:
+    """Line ends, quotes and indentation are not the content; without the hash everything is read as it is."""
+    save(RESULTS, tmp_path)
+    for path in tmp_path.glob("*.csv"):
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    run = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    assert load(tmp_path) == RESULTS
+    del run["sha256"]
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    (tmp_path / "scores.csv").write_text((tmp_path / "scores.csv").read_text().replace("0.41", "0.42"))
+    assert load(tmp_path).score("lsq", "fog", 3).map50_95 == 0.42
+
+
+def test_random_damage_is_no_traceback_and_no_wrong_number() -> None:
+    """A few trials of benchmarks/damage.py, which does ten thousand: cells, results and converted folders."""
+    spec = importlib.util.spec_from_file_location("damage", Path(__file__).parents[2] / "benchmarks" / "damage.py")
+    assert spec and spec.loader
+    campaign = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(campaign)
+    for name, found in campaign.run(20, seed=1).items():
+        assert found.keys() <= {"made again", "refused"}, name
 
 
 def test_the_files_are_plain_tables(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ class ConvertedFolder:
             labelled = text.name in texts and read_whole(text) == picture.label
             cached = images / f"{picture.name}.npy"  # the host's, with cache=disk
             if cached.name in shown and (not placed or cached.stat().st_mtime_ns <= picture.file.stat().st_ctime_ns):
-                cached.unlink()
+                _discard(cached)
             if placed and labelled:
                 changes.unchanged += 1
                 continue
@@ -185,9 +185,9 @@ class ConvertedFolder:
             made = self._made.setdefault(split, _Made(str(planned.source)))
             made.names |= {picture.name for picture in planned.pictures}
         self._save()
-        (self.path / YAML).unlink(missing_ok=True)
+        _discard(self.path / YAML)
         for split in SPLITS:  # the host's label caches, which some releases compare by the sum of the sizes alone
-            (self.path / "labels" / f"{split}.cache").unlink(missing_ok=True)
+            _discard(self.path / "labels" / f"{split}.cache")
             for kind in ("images", "labels"):
                 for part in (self.path / kind / split).glob(".*.part"):  # of a run that was killed
                     part.unlink(missing_ok=True)
@@ -195,8 +195,7 @@ class ConvertedFolder:
     def _remove(self, split: str, name: str) -> None:
         images, labels = self.path / "images" / split, self.path / "labels" / split
         for path in (images / f"{name}.jpg", images / f"{name}.npy", labels / f"{name}.txt"):
-            if path.is_symlink() or path.is_file():
-                path.unlink()
+            _discard(path)
         with suppress(OSError):  # it holds more
             images.rmdir()
             labels.rmdir()
@@ -210,6 +209,12 @@ def write_if_changed(path: Path, content: bytes) -> None:
     """Write a file unless it holds just this."""
     if read_whole(path) != content:
         write_atomic(path, lambda file: file.write(content))
+
+
+def _discard(path: Path) -> None:
+    """Remove what is there, but no folder: that is not of our making."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
 
 
 def _is_placed(source: Path, target: Path, *, copy: bool) -> bool:
