@@ -154,7 +154,7 @@ def absolute(path: str | Path) -> Path:
     return path.parent.resolve() / path.name if ".." in path.parts else path.absolute()
 
 
-def check_writable(folder: Path | None) -> None:
+def check_writable(folder: Path | None, remedy: str = "name another folder") -> None:
     """Make a folder and check that files can be made in it, before any work is done for it; None is no folder.
 
     Raises:
@@ -167,7 +167,7 @@ def check_writable(folder: Path | None) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise InputError(f"{folder} cannot be written to ({error.strerror}); name another folder") from error
+        raise InputError(f"{folder} cannot be written to ({error.strerror}); {remedy}") from error
 
 
 def _umask() -> int:

@@ -17,7 +17,7 @@ _NO_FONT = "Last Resort"
 def font_for(text: str) -> Path | None:
     """Return a font file with all characters of a text, preferably matplotlib's own; None where none is installed.
 
-    That is said once for each set of characters.
+    That is said once.
     """
     return _font_for("".join(sorted({letter for letter in text if letter.isprintable() and not letter.isspace()})))
 
@@ -32,8 +32,13 @@ def _font_for(letters: str) -> Path | None:
     for name in (own, *installed):
         if wanted <= _characters(name):
             return Path(name)
-    LOG.warning("no installed font has all of %r; figures and gallery show boxes until one is, such as Noto", letters)
+    _say_once(
+        "no installed font has all characters of the names: figures show boxes; install one, such as Noto Sans CJK"
+    )
     return None
+
+
+_say_once = cache(LOG.warning)
 
 
 @cache

@@ -32,6 +32,10 @@ BEFORE_ANYTHING_LOADS = {
 }
 CHECKED_BY_US = {
     "--model yolov8n-cls.yaml": "model=yolov8n-cls.yaml is for classify; name a detection model",
+    "--model rtdetr-l.yaml": "model=rtdetr-l.yaml is of RT-DETR, which the host trains otherwise; name one",
+    "--model yolov8s-worldv2.yaml": "is of YOLO-World, which the host trains otherwise",
+    "--model yoloe-v8n.yaml": "is of YOLOE, which the host trains otherwise",
+    "--model yoloe-11n-seg.yaml": "is of YOLOE, which the host trains otherwise",
     "--data voc": "yolo-qreg data voc --devkit DIR",
 }
 CHECKED_BY_THE_HOST = {

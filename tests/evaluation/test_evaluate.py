@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -242,3 +243,10 @@ def test_exports_see_the_same_pixels(shapes: Path, tmp_path: Path) -> None:
     assert max(abs(delta.points) for delta in results.deltas) < 0.2
     with pytest.raises(InputError, match="exported for imgsz=160; pass --imgsz 160"):
         run(shapes, tmp_path / "out", [tmp_path / "model.pt", exported], imgsz=128)
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(exported)
+    (args,) = (entry for entry in model.metadata_props if entry.key == "args")
+    args.value = str({**ast.literal_eval(args.value), "nms": True})  # as an export with nms=True says
+    onnx.save(model, tmp_path / "nms.onnx")
+    with pytest.raises(InputError, match=r"nms.onnx was exported with nms=True: .*; export it without nms"):
+        run(shapes, tmp_path / "out", [tmp_path / "model.pt", tmp_path / "nms.onnx"])

@@ -19,7 +19,7 @@ import numpy as np
 import PIL
 import pytest
 from small_evaluations import contents, run, settings
-from ultralytics import YOLO
+from ultralytics import RTDETR, YOLO
 
 from yolo_qreg import __version__
 from yolo_qreg.errors import InputError
@@ -260,6 +260,13 @@ def test_models_of_other_tasks_are_refused(task: str, tmp_path: Path) -> None:
     YOLO(f"yolov8n-{task}.yaml").save(tmp_path / "other.pt")
     with pytest.raises(InputError, match="name a detection model"):
         Detector(tmp_path / "other.pt", imgsz=64, device="cpu")
+
+
+def test_models_of_another_family_are_refused(tmp_path: Path) -> None:
+    """What an RT-DETR puts out is not to be read as a YOLO's boxes."""
+    RTDETR("yolov8n-rtdetr.yaml").save(tmp_path / "rtdetr.pt")
+    with pytest.raises(InputError, match=r"rtdetr.pt is of RT-DETR, whose outputs are not a YOLO's"):
+        Detector(tmp_path / "rtdetr.pt", imgsz=64, device="cpu")
 
 
 def test_scores_reach_as_low_as_those_of_the_host(shapes: Path) -> None:

@@ -143,3 +143,18 @@ def test_values_beyond_half_precision_ask_for_float32(trained: Callable[[str], T
     with pytest.raises(InputError, match=r"model\.0\.bn\.running_var holds values beyond .* export with --fp32"):
         to_plain(tmp_path / "big.pt", tmp_path / "out.pt")
     assert to_plain(tmp_path / "big.pt", tmp_path / "out.pt", fp32=True).is_file()
+
+
+def test_weights_in_a_folder_that_cannot_be_written(
+    trained: Callable[[str], Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the option that puts the file elsewhere."""
+
+    def refuse(**_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(
+        InputError, match=r"cannot be written to \(Permission denied\); name a file elsewhere with --out"
+    ):
+        to_plain(trained("lsq-2bit").path)

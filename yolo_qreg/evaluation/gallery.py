@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -102,21 +103,21 @@ def _page(picture: Image, panels: Sequence[tuple[str, Sequence[Box]]], names: Se
     small = whole.resize(size, PIL.Image.Resampling.LANCZOS)
     head = FONT_PX + 2 * LINE_PX
     page = PIL.Image.new("RGB", (len(panels) * (size[0] + GAP_PX) - GAP_PX, size[1] + head), "white")
-    font = _font([*names, *(name for name, _ in panels)])
     for index, (name, boxes) in enumerate(panels):
         panel = small.copy()
-        _draw(PIL.ImageDraw.Draw(panel), boxes, scale, names, font)
+        _draw(PIL.ImageDraw.Draw(panel), boxes, scale, names)
         left = index * (size[0] + GAP_PX)
         page.paste(panel, (left, head))
-        PIL.ImageDraw.Draw(page).text((left + 1, 0), name, fill="#222222", font=font)
+        PIL.ImageDraw.Draw(page).text((left + 1, 0), name, fill="#222222", font=_font(name))
     stream = BytesIO()
     page.save(stream, "JPEG", quality=QUALITY, optimize=True)
     return stream.getvalue()
 
 
-def _font(texts: Sequence[str]) -> PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont:
-    """Return Pillow's own font, or one that has what it lacks."""
-    path = None if all(text.isascii() for text in texts) else font_for("".join(texts))
+@cache
+def _font(text: str) -> PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont:
+    """Return Pillow's own font, or one that has what it lacks of a text."""
+    path = None if text.isascii() else font_for(text)
     return PIL.ImageFont.load_default(FONT_PX) if path is None else PIL.ImageFont.truetype(path, FONT_PX)
 
 
@@ -125,13 +126,13 @@ def _draw(
     boxes: Sequence[Box],
     scale: float,
     names: Sequence[str],
-    font: PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont,
 ) -> None:
     for box, kind, score in boxes:
         colour = COLOURS[kind % len(COLOURS)]
         left, top, right, bottom = (scale * value for value in box)
         pen.rectangle((left, top, right, bottom), outline=colour, width=2)
         text = names[kind] if score is None else f"{names[kind]} {score:.2f}"
+        font = _font(names[kind])
         at = left + 2, max(top - FONT_PX - 1, 0)
         pen.rectangle(pen.textbbox(at, text, font=font), fill=colour)
         pen.text(at, text, fill="white", font=font)

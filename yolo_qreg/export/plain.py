@@ -6,6 +6,7 @@ from pathlib import Path
 
 from yolo_qreg.errors import InputError
 from yolo_qreg.export.weights import FACTS, dtype_of, read_checkpoint
+from yolo_qreg.files import check_writable
 from yolo_qreg.host import build, checkpoint
 from yolo_qreg.inputs import checkpoint_of
 
@@ -58,6 +59,7 @@ def output_path(source: Path, out: Path | None, label: str, suffix: str, *, fp32
         raise InputError(f"--out {out}: the folder {out.parent} does not exist; create it first")
     if out.suffix != suffix:
         raise InputError(f"--out {out} must end in {suffix}")
+    check_writable(out.parent, f"name a file elsewhere with --out, such as --out {out.name}")
     if out.exists() and out.samefile(source):
         raise InputError(f"{out} is the source itself; choose another name with --out")
     return out

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 from torch import nn
 from ultralytics.nn.modules.conv import Conv
@@ -13,6 +15,23 @@ from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.patch import quantize_convs
 from yolo_qreg.quant.registry import FLOAT_BITS
+
+_FAMILIES = {
+    "RTDETRDecoder": "RT-DETR",
+    "WorldDetect": "YOLO-World",
+    "YOLOEDetect": "YOLOE",
+    "YOLOESegment": "YOLOE",
+    "YOLOESegment26": "YOLOE",
+}
+"""What is built on heads of these classes: the host trains it by losses, and reads its outputs by rules, of its own."""
+
+
+def family_of(model: nn.Module | Mapping[str, Any]) -> str | None:
+    """Return the name of the family that a model, or a model YAML as the host reads it, is of; None for plain YOLOs."""
+    if isinstance(model, nn.Module):
+        layers = getattr(model, "model", None)
+        return _FAMILIES.get(type(layers[-1]).__name__) if isinstance(layers, nn.Sequential) else None
+    return _FAMILIES.get(str(model["head"][-1][-2]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from ultralytics.utils.torch_utils import select_device
 
 from yolo_qreg.errors import InputError
 from yolo_qreg.host.compat import check_host
+from yolo_qreg.host.model import family_of
 from yolo_qreg.pictures import COLOUR
 
 LEAST_SCORE = 0.001
@@ -64,6 +65,8 @@ class Detector:
             raise InputError(f"{weights} cannot be loaded ({reason}); name weights that Ultralytics runs") from error
         backend = self._host
         task = getattr(backend, "task", None) or getattr(getattr(backend, "model", None), "task", None) or "detect"
+        if _family(backend) == "RT-DETR":
+            raise InputError(f"{weights} is of RT-DETR, whose outputs are not a YOLO's; name a YOLO detection model")
         if task != "detect":
             raise InputError(f"{weights} is for {task}; name a detection model")
         if (getattr(backend, "metadata", None) or {}).get("args", {}).get("nms"):
@@ -117,6 +120,15 @@ class Detector:
         tall, wide = min(1.0, max(aspects)), min(1.0, 1 / min(aspects))
         height, width = (math.ceil(s * max(self._shape) / self._stride + BORDER) * self._stride for s in (tall, wide))
         return height, width
+
+
+def _family(backend: Any) -> str | None:
+    """Return the family of a loaded model, as exports of newer hosts say it too."""
+    model = getattr(backend, "model", None)
+    if isinstance(model, torch.nn.Module) and backend.format == "pt":
+        return family_of(model)
+    head = (getattr(backend, "metadata", None) or {}).get("head")
+    return family_of({"head": [[head, []]]}) if head else None
 
 
 @contextmanager

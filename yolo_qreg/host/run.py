@@ -16,6 +16,7 @@ from yolo_qreg.config import TrainConfig
 from yolo_qreg.errors import InputError, first_line
 from yolo_qreg.host import checkpoint, history
 from yolo_qreg.host.datasets import resolve_data
+from yolo_qreg.host.model import family_of
 from yolo_qreg.host.origin import confirm_data
 from yolo_qreg.host.place import take_run
 from yolo_qreg.host.trainer import QATTrainer
@@ -149,16 +150,21 @@ def check_model(model: str) -> None:
     path = Path(model)
     if path.suffix == ".pt" and path.is_file():
         loaded, _ = checkpoint.load(path)
-        task = getattr(loaded, "task", None)
+        task, family = getattr(loaded, "task", None), family_of(loaded)
     elif path.suffix in {".yaml", ".yml"}:
         try:
-            task = guess_model_task(yaml_model_load(model))
+            layers = yaml_model_load(model)
+            task, family = guess_model_task(layers), family_of(layers)
         except Exception as error:  # whatever the parser raises, and what the host misses in what was parsed
             raise InputError(
                 f"model={model} is not a model YAML ({first_line(error)}); name one such as yolov5n.yaml"
             ) from error
     else:
         return
+    if family is not None:
+        raise InputError(
+            f"model={model} is of {family}, which the host trains otherwise; name one such as yolov5n.yaml"
+        )
     if task != "detect":
         raise InputError(f"model={model} is for {task}; name a detection model such as yolov5n.yaml")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,7 +105,8 @@ def _style() -> Iterator[None]:
     """Draw in one style, whatever settings the user's matplotlib has, and leave those as they were."""
     import matplotlib
 
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # `font_for` says it in one line
         settings: Any = {**matplotlib.rcParamsDefault, **STYLE}
         matplotlib.rcParams.update({name: value for name, value in settings.items() if name != "backend"})
         yield
