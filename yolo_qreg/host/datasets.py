@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CalledProcessError
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.utils import DATASETS_DIR, ONLINE
@@ -168,7 +170,17 @@ def _scan(found: Found, split: str, data: Path) -> tuple[list[Label], list[Path]
         raise _refused(data, error) from error
 
 
-_HOST_ERRORS = (OSError, RuntimeError, AssertionError, SyntaxError, KeyError, TypeError, ValueError)
+_HOST_ERRORS = (
+    OSError,
+    RuntimeError,
+    AssertionError,
+    SyntaxError,
+    KeyError,
+    TypeError,
+    ValueError,
+    CalledProcessError,  # of a `download:` that is a script
+    yaml.YAMLError,
+)
 
 
 def _refused(data: Path, error: Exception) -> InputError:
