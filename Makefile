@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV) || { $(AS_ROOT) apt-get update && $(AS_ROOT) apt-get install -y python3-venv \
 	  && $(PYTHON) -m venv --clear $(VENV); }
 	$(BIN)/python -m pip install --disable-pip-version-check -q --upgrade "pip>=24"
-	$(BIN)/python -m pip install --disable-pip-version-check -q -e ".[dev,onnx,frost,ray]"
+	$(BIN)/python -m pip install --disable-pip-version-check -q -e ".[dev,openvino,frost,ray]"
 	# Two OpenCV distributions share one folder; without a display library only the headless one imports.
 	$(BIN)/python -c "import cv2" 2>/dev/null \
 	  || $(BIN)/python -m pip install -q --force-reinstall --no-deps 'opencv-python-headless>=4.10,<6'

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from yolo_qreg.config import TrainConfig
+from yolo_qreg.config import Calibration, TrainConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.progress import teller, watched
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from yolo_qreg.study.plan import Study
     from yolo_qreg.study.run import Outcome
 
-Kind = Literal["pt", "packed", "onnx"]
+Kind = Literal["pt", "packed", "onnx", "openvino"]
 """Of an export."""
 
 # Heavy parts are imported where they are used: what can be refused without torch is refused at once.
@@ -157,40 +157,72 @@ def export_weights(
     fp32: bool = False,
     imgsz: int | None = None,
     dynamic: bool = False,
+    activations: Literal[8] | None = None,
+    calibration: Calibration | None = None,
 ) -> Path:
     """Write a run's weights for others to use.
 
     Args:
         source: A run folder (its weights/best.pt is taken) or a checkpoint of ours.
-        to: "pt", a plain file that loads without this package; "packed", integer codes at their own width; or "onnx",
-            a model of the same integers for any ONNX runtime, with float activations.
-        out: File to write, .pt, .safetensors or .onnx; by default beside the weights.
+        to: "pt", a plain file that loads without this package; "packed", integer codes at their own width; "onnx", a
+            model of the same integers for any ONNX runtime; or "openvino", a folder that computes in int8.
+        out: File to write, .pt, .safetensors or .onnx, or a folder that ends in _openvino_model; by default beside the
+            weights.
         fp32: Store float32 instead of fp16 where there are no codes (pt, packed).
-        imgsz: Sides of the pictures in pixels (onnx); those of the training by default.
-        dynamic: Whether batch and sides may vary (onnx).
+        imgsz: Sides of the pictures in pixels (onnx, openvino); those of the training by default.
+        dynamic: Whether batch and sides may vary (onnx with float activations).
+        activations: Bits of the activations (onnx, openvino): None leaves them in float, 8 makes a model for OpenVINO
+            that computes in int8, which "openvino" always is.
+        calibration: How ranges of int8 activations are found; on the training's data by default.
 
     Returns:
-        The file. Beside an ONNX model, NAME.export.json says how it was checked.
+        What was written. Beside an ONNX model, NAME.export.json says how it was checked; in a folder, export.json.
 
     Raises:
         InputError: The source is no checkpoint of ours, an option is of another kind of export, a check of what was
-            exported fails, or `out` cannot be written.
+            exported fails, a package is missing, or `out` cannot be written.
     """
     target = None if out is None else Path(out)
     if to not in get_args(Kind):
         raise InputError(f"to={to!r} is no kind of export; choose one of {', '.join(get_args(Kind))}")
+    _check_export(to, fp32=fp32, imgsz=imgsz, dynamic=dynamic, activations=activations, calibration=calibration)
+    if to == "openvino" or activations is not None:
+        from yolo_qreg.export.int8 import to_int8
+
+        how = calibration or Calibration()
+        return to_int8(Path(source), target, openvino=to == "openvino", calibration=how, imgsz=imgsz)
     if to == "onnx":
-        if fp32:
-            raise InputError("--fp32 is for pt and packed; an ONNX model is float32 beside its codes: drop it")
         from yolo_qreg.export.onnx import to_onnx
 
         return to_onnx(Path(source), target, imgsz=imgsz, dynamic=dynamic)
-    if imgsz is not None or dynamic:
-        raise InputError("--imgsz and --dynamic are for --to onnx; drop them")
     from yolo_qreg.export.packed import to_packed
     from yolo_qreg.export.plain import to_plain
 
     return (to_plain if to == "pt" else to_packed)(Path(source), target, fp32=fp32)
+
+
+def _check_export(
+    to: Kind,
+    *,
+    fp32: bool,
+    imgsz: int | None,
+    dynamic: bool,
+    activations: int | None,
+    calibration: Calibration | None,
+) -> None:
+    """Refuse options that an export does not honour."""
+    graphs = to in ("onnx", "openvino")
+    if fp32 and graphs:
+        raise InputError(f"--fp32 is for pt and packed; --to {to} has float32 beside its integers: drop it")
+    if (imgsz is not None or dynamic or activations is not None) and not graphs:
+        raise InputError("--imgsz, --dynamic and --activations are for --to onnx and openvino; drop them")
+    if activations not in (None, 8):
+        raise InputError(f"--activations {activations} is not a width that runtimes compute in; use 8, or leave it out")
+    int8 = to == "openvino" or activations is not None
+    if dynamic and int8:
+        raise InputError("--dynamic is for float activations; an int8 model has fixed sides: drop it")
+    if calibration is not None and not int8:
+        raise InputError("--calibrate, --images and --ranges are for int8 activations; add --activations 8")
 
 
 def unpack(packed: str | Path, out: str | Path | None = None) -> Path:

@@ -14,6 +14,8 @@ from yolo_qreg.quant.registry import FLOAT_BITS, METHODS
 BN_BITS = 4
 """BatchNorm statistics are re-estimated by default at this width and below."""
 BN_IMAGES = 256
+RANGES = ("minmax", "percentile", "mse")
+"""How ranges of activations are chosen."""
 STRIDE = 32
 """What image sizes are multiples of."""
 
@@ -124,3 +126,28 @@ class TrainConfig:
     model: str | Path = "yolov5n.yaml"
     seed: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How the ranges of int8 activations are found: on training pictures, never on those that a model is judged by.
+
+    Attributes:
+        data: "voc", "shapes" or a data set's YAML file; None for what the model was trained on.
+        images: Number of pictures of its training split, spread evenly.
+        ranges: "minmax" clips nothing, "percentile" a hundredth of a percent, "mse" what costs least squared error.
+
+    Raises:
+        InputError: A value cannot be used.
+    """
+
+    data: str | Path | None = None
+    images: int = 128
+    ranges: str = "percentile"
+
+    def __post_init__(self) -> None:
+        """Check numbers and names."""
+        if isinstance(self.images, bool) or not isinstance(self.images, int) or self.images < 1:
+            raise InputError(f"images={self.images!r} is not a number of pictures; use 1 or more")
+        if self.ranges not in RANGES:
+            raise InputError(f"ranges={self.ranges!r} is unknown; choose one of {', '.join(RANGES)}")

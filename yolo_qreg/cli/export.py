@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
 from yolo_qreg.cli.options import CHECKPOINT, PATH
+from yolo_qreg.config import Calibration
 
 if TYPE_CHECKING:
     from yolo_qreg.api import Kind
@@ -15,25 +16,58 @@ if TYPE_CHECKING:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("source", metavar="RUN_OR_PT", type=CHECKPOINT)
-@click.option("--to", type=click.Choice(["pt", "packed", "onnx"]), required=True, help="What to write.")
+@click.option("--to", type=click.Choice(["pt", "packed", "onnx", "openvino"]), required=True, help="What to write.")
 @click.option("--fp32", is_flag=True, help="Store float32 instead of fp16 (pt, packed).")
-@click.option("--imgsz", type=click.IntRange(32, 8192), help="Sides in pixels (onnx).  [default: of the training]")
+@click.option(
+    "--imgsz", type=click.IntRange(32, 8192), help="Sides in pixels (onnx, openvino).  [default: of training]"
+)
 @click.option("--dynamic", is_flag=True, help="Let batch and sides vary (onnx).")
-@click.option("--out", type=PATH, help="File to write; beside the weights by default.")
-def command(source: Path, to: str, fp32: bool, imgsz: int | None, dynamic: bool, out: Path | None) -> None:
+@click.option(
+    "--activations", type=int, metavar="8", help="Compute in int8, for OpenVINO (onnx; openvino always does)."
+)
+@click.option("--calibrate", metavar="DATA", help="Data for int8 ranges: its training split.  [default: of training]")
+@click.option("--images", type=int, help="Pictures for int8 ranges.  [default: 128]")
+@click.option("--ranges", metavar="[minmax|percentile|mse]", help="How int8 ranges are chosen.  [default: percentile]")
+@click.option("--out", type=PATH, help="What to write; beside the weights by default.")
+def command(
+    source: Path,
+    to: str,
+    fp32: bool,
+    imgsz: int | None,
+    dynamic: bool,
+    activations: int | None,
+    calibrate: str | None,
+    images: int | None,
+    ranges: str | None,
+    out: Path | None,
+) -> None:
     """Write a run's weights for others to use.
 
     pt: quantized values in a plain Ultralytics file, which loads without this package. packed: one safetensors file
     of integer codes at their own width, about 0.7 MB for YOLOv5n at 2 bits; `yolo-qreg unpack` turns it into the
     same .pt again. onnx: a model of the same integers that any ONNX runtime runs, with float activations; codes and
-    outputs are checked before it is written (extra onnx).
+    outputs are checked before it is written (extra onnx). openvino: a folder that computes in int8, with the trained
+    integers as weights and activations calibrated on training pictures (extra openvino).
 
     \b
     yolo-qreg export runs/detect/dorefa-8bit --to pt
     yolo-qreg export runs/detect/lsq-4bit --to onnx --imgsz 320
+    yolo-qreg export runs/detect/lsq-4bit --to openvino --calibrate my.yaml
     yolo-qreg export runs/detect/lsq-2bit --to packed --out detector.safetensors
     """
     from yolo_qreg.api import export_weights
 
-    written = export_weights(source, cast("Kind", to), out, fp32=fp32, imgsz=imgsz, dynamic=dynamic)
-    click.echo(f"{written} ({written.stat().st_size / 1e6:.2f} MB)")
+    given = {"data": calibrate, "images": images, "ranges": ranges}
+    calibration: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    written = export_weights(
+        source,
+        cast("Kind", to),
+        out,
+        fp32=fp32,
+        imgsz=imgsz,
+        dynamic=dynamic,
+        activations=cast("Literal[8] | None", activations),
+        calibration=Calibration(**calibration) if calibration else None,
+    )
+    files = [file for file in written.rglob("*") if file.is_file()] if written.is_dir() else [written]
+    click.echo(f"{written} ({sum(file.stat().st_size for file in files) / 1e6:.2f} MB)")

@@ -22,7 +22,7 @@ from yolo_qreg.evaluation.sweep import Sweep, Task, Watch
 from yolo_qreg.evaluation.tabulate import ResampledMap, collect
 from yolo_qreg.evaluation.tasks import Settings, digest_of, make_tasks, needs_squares
 from yolo_qreg.files import check_writable, sweep
-from yolo_qreg.host.datasets import LabelledPicture, validation_pictures
+from yolo_qreg.host.datasets import LabelledPicture, spread, validation_pictures
 from yolo_qreg.host.predict import Detector, one_thread
 
 
@@ -214,13 +214,6 @@ def _twins(subjects: Sequence[Subject], baseline: str) -> dict[str, object]:
     others = {name: list(differences) for name, differences in found.items() if differences}
     facts = {"FP32 twin of": twins, "no twin of (model against baseline)": others}
     return {f"baseline is {what}": value for what, value in facts.items() if value}
-
-
-def spread(pictures: list[LabelledPicture], limit: int | None) -> list[LabelledPicture]:
-    """Return some of the pictures, evenly spread over all; all without a limit."""
-    if limit is None or limit >= len(pictures):
-        return pictures
-    return [pictures[i * len(pictures) // limit] for i in range(limit)]
 
 
 def _aspect(picture: LabelledPicture) -> float:

@@ -23,7 +23,7 @@ from yolo_qreg.export.codes import Coded
 from yolo_qreg.export.graph import PackedWeight
 from yolo_qreg.export.plain import to_plain
 from yolo_qreg.export.weights import Weights, read_checkpoint
-from yolo_qreg.host import build, exporting
+from yolo_qreg.host import build, checkpoint, exporting
 from yolo_qreg.quant.registry import quantizer_class
 
 OPSET = 18
@@ -44,7 +44,7 @@ class FloatModel:
     Attributes:
         weights: Codes and other tensors.
         model: The module that they belong to, BatchNorm not folded.
-        args: Settings of the training.
+        origin: What the training began from, as `Origin.to_dict` gives it; empty in exports.
         plain: A float32 .pt of it.
         file: The float ONNX model.
         size: Sides of its pictures in pixels.
@@ -53,7 +53,7 @@ class FloatModel:
 
     weights: Weights
     model: nn.Module
-    args: Mapping[str, Any]
+    origin: Mapping[str, Any]
     plain: Path
     file: Path
     size: int
@@ -130,7 +130,7 @@ def float_model(path: Path, folder: Path, *, imgsz: int | None = None, dynamic: 
     return FloatModel(
         weights=weights,
         model=model,
-        args=args,
+        origin=checkpoint.state_of(ckpt, path).origin,
         plain=plain,
         file=exporting.float_onnx(plain, imgsz=size, opset=OPSET, dynamic=dynamic),
         size=size,

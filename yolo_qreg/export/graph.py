@@ -170,6 +170,11 @@ def read(path: Path) -> Held:
         raise InputError(f"{path} is damaged ({type(error).__name__}: {error}); export it again") from error
 
 
+def metadata_of(path: Path) -> dict[str, str]:
+    """Return the entries of a model's metadata."""
+    return {entry.key: entry.value for entry in onnx.load(str(path), load_external_data=False).metadata_props}
+
+
 def note(model: ModelProto, entries: Mapping[str, str]) -> None:
     """Add entries to the metadata of a model."""
     for key, value in entries.items():

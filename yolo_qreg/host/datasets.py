@@ -126,6 +126,13 @@ def validation_pictures(
     return PictureSet(pictures, _names(found), tuple(sorted(unusable)), own)
 
 
+def spread(pictures: list[LabelledPicture], limit: int | None) -> list[LabelledPicture]:
+    """Return some of the pictures, evenly spread over all; all without a limit."""
+    if limit is None or limit >= len(pictures):
+        return pictures
+    return [pictures[i * len(pictures) // limit] for i in range(limit)]
+
+
 def prepare_for_trainings(data: Path, *, single_class: bool = False) -> None:
     """Check that the host can train on a data set to the end, and have it scan the pictures before trainings do.
 

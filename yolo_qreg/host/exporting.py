@@ -14,12 +14,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from ultralytics import YOLO
+from ultralytics.data.augment import LetterBox
 from ultralytics.nn.modules.head import Detect
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
 
 from yolo_qreg.errors import InputError
 from yolo_qreg.host import checkpoint
+from yolo_qreg.host.datasets import spread, validation_pictures
+from yolo_qreg.pictures import decode
 
 NEEDED = ("onnx", "onnxruntime", "onnxslim")
 
@@ -66,6 +69,36 @@ def sides(imgsz: int, weights: Path) -> int:
     stride = int(model.stride.max())
     rounded = check_imgsz(imgsz, stride=stride)
     return int(rounded if isinstance(rounded, int) else rounded[0])
+
+
+def training_pictures(data: Path, count: int, size: int, channels: int) -> list[NDArray[np.float32]]:
+    """Return pictures of a data set's training split, evenly spread, as an export sees them.
+
+    Args:
+        data: YAML file of the data set.
+        count: Number of pictures.
+        size: Sides in pixels; shorter pictures are padded.
+        channels: Of the model.
+
+    Returns:
+        Each [1, C, H, W] in 0..1, RGB or grey.
+
+    Raises:
+        InputError: The data set has no training picture that can be used, or other channels.
+    """
+    found = validation_pictures(data, split="train", channels=(channels,)).pictures
+    letterbox = LetterBox((size, size), scaleup=True)
+    made = []
+    for picture in spread(found, count):
+        pixels = decode(picture.path.read_bytes(), picture.path, channels)
+        if pixels is None:
+            raise InputError(f"{picture.path} is no longer a whole picture; replace it or remove it")
+        placed = letterbox(image=pixels)
+        placed = placed[..., None] if placed.ndim == 2 else placed
+        made.append(
+            np.ascontiguousarray(placed[..., ::-1].transpose(2, 0, 1)[None]).astype(np.float32) / np.float32(255)
+        )
+    return made
 
 
 def raw_outputs(weights: Path, pictures: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
