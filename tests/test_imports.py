@@ -12,7 +12,7 @@ PACKAGE = ROOT / "yolo_qreg"
 
 ORDER: tuple[set[str], ...] = (
     {"errors"},
-    {"files", "fonts", "pictures", "processes", "progress", "quant.registry", "settings"},
+    {"files", "fonts", "pictures", "processes", "progress", "quant.registry", "settings", "trust"},
     {"config", "sealed"},
     {"quant"},
     {"patch"},

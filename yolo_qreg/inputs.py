@@ -7,9 +7,12 @@ from pathlib import Path
 from yolo_qreg.data.registry import NAMED_DATA
 from yolo_qreg.errors import InputError
 from yolo_qreg.settings import host_folder
+from yolo_qreg.trust import REMEDY, trusted
 
 SETTINGS = "args.yaml"
 """In a run folder: the training's arguments, as the host writes them."""
+_DATA_ONLY = (".pt", ".onnx")
+"""Weight files that are read without running code in them; an OpenVINO folder is another."""
 _YAML = (".yaml", ".yml")
 
 
@@ -73,6 +76,9 @@ def weights_to_run(given: Path) -> Path:
         raise InputError(f"{given} does not exist; name a weight file, an exported folder or a run folder")
     if given.is_dir() and not any(given.glob("*.xml")) and not (given / "metadata.yaml").is_file():
         raise InputError(f"{given} is neither a run folder (no weights/best.pt) nor an exported model")
+    graph = any(given.glob("*.xml")) if given.is_dir() else given.suffix.lower() in _DATA_ONLY
+    if not graph and not trusted():
+        raise InputError(f"{given} is no .pt, .onnx or OpenVINO folder; other formats can hold code: {REMEDY}")
     return given
 
 

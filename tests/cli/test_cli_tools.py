@@ -154,7 +154,7 @@ def test_data_voc_reports_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixt
     out = tmp_path / "out"
     assert main(["data", "voc", "--devkit", str(home.parent), "--out", str(out)]) == 0
     text = capsys.readouterr().out
-    assert "train2007: 1 pictures converted, 0 up to date; 1 boxes, 1 difficult dropped" in text
+    assert "train2007: 1 pictures converted, 0 up to date, 0 removed; 1 boxes, 1 difficult dropped" in text
     assert text.splitlines()[-1] == str(out / "voc.yaml")
     assert (out / "labels" / "train2007" / "000001.txt").read_text().count("\n") == 1
 

@@ -10,7 +10,7 @@ import click
 
 from corruptions.cli import command as look_at_pictures
 from corruptions.cli import make_job
-from yolo_qreg.cli.options import DATA, PATH, WORKERS
+from yolo_qreg.cli.options import DATA, PATH, WORKERS, trust
 from yolo_qreg.errors import InputError
 
 if TYPE_CHECKING:
@@ -101,10 +101,12 @@ def _left_out(copy: Copy) -> Iterator[str]:
         yield f"removed, as the data set has changed: the YAML files of {names}; name these corruptions to renew them"
 
 
-command = click.Command(
-    "corrupt",
-    params=[*OWN, *(param for param in look_at_pictures.params if param.name != "sources")],
-    callback=_corrupt,
-    help=HELP,
-    context_settings=look_at_pictures.context_settings,
+command = trust(
+    click.Command(
+        "corrupt",
+        params=[*OWN, *(param for param in look_at_pictures.params if param.name != "sources")],
+        callback=_corrupt,
+        help=HELP,
+        context_settings=look_at_pictures.context_settings,
+    )
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from yolo_qreg.cli.options import DATA, FOLDER, PATH, WEIGHTS, WORKERS
+from yolo_qreg.cli.options import DATA, FOLDER, PATH, WEIGHTS, WORKERS, trust
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.config import PALETTES, EvalConfig
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--strict", is_flag=True, help="Stop at a picture that cannot be used instead of leaving it out.")
 @click.option("--out", type=FOLDER, default=Path("runs/corrupted"), show_default=True)
 @click.option("--palette", default="paper", show_default=True, type=click.Choice(PALETTES))
+@trust
 def command(
     weights: tuple[Path, ...],
     baseline: Path | None,

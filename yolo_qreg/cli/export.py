@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
-from yolo_qreg.cli.options import CHECKPOINT, PATH
+from yolo_qreg.cli.options import CHECKPOINT, PATH, trust
 from yolo_qreg.config import Calibration
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--images", type=int, help="Pictures for int8 ranges.  [default: 128]")
 @click.option("--ranges", metavar="[minmax|percentile|mse]", help="How int8 ranges are chosen.  [default: percentile]")
 @click.option("--out", type=PATH, help="What to write; beside the weights by default.")
+@trust
 def command(
     source: Path,
     to: str,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from yolo_qreg.cli.options import CHECKPOINT
+from yolo_qreg.cli.options import CHECKPOINT, trust
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,6 +22,7 @@ FITNESS = ("metrics/mAP50-95(B)", "metrics/mAP50(B)")
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("file", type=CHECKPOINT)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@trust
 def command(file: Path, as_json: bool) -> None:
     """Show what a weight file is: method, bits, levels used and size of every layer, and how it was trained.
 

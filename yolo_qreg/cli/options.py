@@ -10,6 +10,7 @@ import click
 
 from yolo_qreg import inputs
 from yolo_qreg.errors import InputError
+from yolo_qreg.trust import trusting
 
 MOST_SEED = 2**32 - 1
 """The largest seed that numpy's global generator takes, from which the host draws."""
@@ -56,6 +57,20 @@ WEIGHTS = _Existing(inputs.weights_to_run)
 RUN = _Existing(inputs.last_checkpoint)
 DATA = _Named(inputs.check_data)
 MODEL = _Named(inputs.check_model_file)
+
+
+def _trust(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    ctx.with_resource(trusting(value))
+
+
+trust = click.option(
+    "--trust",
+    is_flag=True,
+    is_eager=True,  # other options are checked by what this one says
+    expose_value=False,
+    callback=_trust,
+    help="Let files run code of their own: pickles, model YAMLs, `download:`. Only where you know who wrote them.",
+)
 WORKERS = click.IntRange(0, 256)
 SEED = click.IntRange(0, MOST_SEED)
 

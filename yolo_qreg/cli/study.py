@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yolo_qreg.cli.options import DATA, MODEL, PATH, listed
+from yolo_qreg.cli.options import DATA, MODEL, PATH, listed, trust
 from yolo_qreg.errors import InputError
 from yolo_qreg.inputs import check_data, check_model_file
 from yolo_qreg.progress import teller
@@ -71,6 +71,7 @@ class Variadic(click.Command):
     type=PATH,
     help="Take over what was trained elsewhere: a file of --export, or a copied folder; repeat.",
 )
+@trust
 def command(
     words: tuple[str, ...],
     jobs: int,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from yolo_qreg.cli.options import DATA, MODEL, RUN, SEED, listed
+from yolo_qreg.cli.options import DATA, MODEL, RUN, SEED, listed, trust
 from yolo_qreg.config import QuantConfig, TrainConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.settings import check_settings, parse_settings
@@ -37,6 +37,7 @@ from yolo_qreg.settings import check_settings, parse_settings
     type=RUN,
     help="Continue this run (folder or last.pt); --data says where its data set is now, if it was moved.",
 )
+@trust
 def command(settings: tuple[str, ...], resume: Path | None, **options: Any) -> None:
     """Train YOLOv5n with quantized weights.
 

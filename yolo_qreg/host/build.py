@@ -77,7 +77,7 @@ class ModelSpec:
         )
         if len(spec.names) != spec.yaml.get("nc"):
             raise ValueError(f"{len(spec.names)} class names for nc={spec.yaml.get('nc')}")
-        _check_yaml(spec.yaml)
+        check_yaml(spec.yaml)
         return spec
 
 
@@ -99,7 +99,7 @@ def spec_of(model: Any) -> ModelSpec:
         class_width=model.model[-1].cv3[0][-1].in_channels,
     )
     try:
-        _check_yaml(spec.yaml)
+        check_yaml(spec.yaml)
         check_tensors(spec, model.state_dict())
     except ValueError as error:
         raise InputError(f"the model is not what its YAML builds ({error}); export it --to pt") from error
@@ -234,8 +234,12 @@ def _set_class_width(layers: Any, spec: ModelSpec) -> None:
             setattr(head, attribute, branches)
 
 
-def _check_yaml(yaml: Mapping[str, Any]) -> None:
-    """Accept a model YAML only if it names layers and nothing else; the host evaluates activation strings."""
+def check_yaml(yaml: Mapping[str, Any]) -> None:
+    """Accept a model YAML only if it names layers and nothing else; the host evaluates activation strings.
+
+    Raises:
+        ValueError: It does not.
+    """
     activation = yaml.get("activation")
     if activation is not None and not (isinstance(activation, str) and _ACTIVATION.fullmatch(activation)):
         raise ValueError(f"activation {activation!r} is not a layer of torch.nn with plain arguments")

@@ -20,8 +20,11 @@ from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.files import scratch_folder, write_atomic
 from yolo_qreg.health import LayerHealth
+from yolo_qreg.host import build
+from yolo_qreg.host.loading import refusal, safe_loading
 from yolo_qreg.patch import bake, quantize_convs, quantized_layers
 from yolo_qreg.quant.registry import FLOAT_BITS
+from yolo_qreg.trust import trusted
 
 KEY = "qreg"
 FORMAT = 1
@@ -98,18 +101,21 @@ def state_of(ckpt: Mapping[str, Any], source: str | Path) -> QuantState:
 def load(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """Load a .pt file of Ultralytics or of ours: the plain float32 model, and the checkpoint's dictionary.
 
+    No code in the file is run unless files are trusted.
+
     Raises:
-        InputError: If the file is missing or is no checkpoint.
+        InputError: If the file is missing, is no checkpoint, or holds more than weights.
     """
     if not Path(path).is_file():
         raise InputError(f"{path} is not a file; name a .pt checkpoint, such as RUN/weights/best.pt")
     try:
-        model, ckpt = host_load(str(path))
+        with safe_loading():
+            model, ckpt = host_load(str(path))
+        description = getattr(model, "yaml", None)
+        if isinstance(description, dict) and not trusted():
+            build.check_yaml(description)  # a training builds its model from it
     except Exception as error:  # the host raises half a dozen types for damaged and foreign files
-        reason, _, _ = str(error).partition("\n")  # further lines recommend other weights
-        raise InputError(
-            f"{path} is not a checkpoint that Ultralytics can load ({type(error).__name__}: {reason})"
-        ) from error
+        raise refusal(path, error) from error
     return model, ckpt
 
 
@@ -207,6 +213,7 @@ def finish_run(last: Path) -> None:
     results = load(last)[1].get("train_results")
     for path in (last.with_name("best.pt"), last):  # last.pt tells that there is something to do: it comes last
         if path.is_file():
+            load(path)  # safely: what the host's strip_optimizer reads runs
             with scratch_folder(".finishing-", last.parent) as folder:
                 stripped = folder / path.name
                 if not strip_optimizer(path, str(stripped), {"train_results": results}):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 from ultralytics.data.utils import check_det_dataset
-from ultralytics.utils import DATASETS_DIR, ONLINE
+from ultralytics.utils import DATASETS_DIR, ONLINE, YAML
 
-from yolo_qreg.data.registry import named_data
+from yolo_qreg.data.registry import named_data, voc_yaml
 from yolo_qreg.errors import InputError
 from yolo_qreg.files import absolute
 from yolo_qreg.host.scan import (
@@ -26,6 +27,8 @@ from yolo_qreg.host.scan import (
     scan_as_the_host,
 )
 from yolo_qreg.inputs import check_data
+from yolo_qreg.settings import host_folder
+from yolo_qreg.trust import REMEDY, trusted
 
 
 def resolve_data(data: str | Path) -> Path:
@@ -45,7 +48,35 @@ def resolve_data(data: str | Path) -> Path:
             )
     check_data(data)
     found = named_data(str(data)) or Path(data)
+    refuse_code(found)
     return absolute(found) if found.is_file() else found
+
+
+def refuse_code(data: str | Path, split: str = "val") -> None:
+    """Refuse a data set without the pictures of a split whose file would fetch them by code that it holds.
+
+    The host runs what stands under `download:`, unless that is an address. Files of ours and of the host may do it.
+
+    Raises:
+        InputError: It would, and files are not trusted.
+    """
+    path = Path(data)
+    if trusted() or (not path.is_file() and "://" not in str(data)):  # a bare name is a file of the host
+        return
+    if path.resolve() == voc_yaml().resolve() or host_folder().resolve() in path.resolve().parents:
+        return
+    try:
+        code = YAML.load(path).get("download") if path.is_file() else f"what {data} holds"
+        if not code or re.fullmatch(r"https?://\S+", str(code)):  # which is no Python either
+            return
+        check_det_dataset(str(data), autodownload=False, split=split)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"data={data}: its pictures are missing, and its `download:` would run code from the file; fetch them "
+            f"yourself, or {REMEDY}"
+        ) from error
+    except Exception:  # of a file that the host cannot read: it will say so
+        return
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +194,7 @@ def _found(data: Path, split: str, single_class: bool = False) -> Found:
     """Return a data set as the host knows it."""
     try:
         found: Found = check_det_dataset(str(data))
-    except _HOST_ERRORS as error:
+    except Exception as error:  # the host's, and whatever the code under `download:` raises
         raise _refused(data, error) from error
     if not found.get(split):
         raise InputError(f"data={data} has no {split} split; name one in the YAML file")

@@ -21,6 +21,7 @@ from ultralytics.utils.torch_utils import select_device
 
 from yolo_qreg.errors import InputError
 from yolo_qreg.host.compat import check_host
+from yolo_qreg.host.loading import refusal, safe_loading
 from yolo_qreg.host.model import family_of
 from yolo_qreg.pictures import COLOUR
 
@@ -58,9 +59,12 @@ class Detector:
     def __init__(self, weights: Path, *, imgsz: int, batch: int = 16, device: str = "", square: bool = False) -> None:
         check_host()
         try:
-            self._host: Any = AutoBackend(str(weights), device=select_device(device, verbose=False), verbose=False)
+            with safe_loading():
+                self._host: Any = AutoBackend(str(weights), device=select_device(device, verbose=False), verbose=False)
             self._host.eval()
         except (OSError, RuntimeError, ImportError, TypeError, ValueError, KeyError, AssertionError) as error:
+            if weights.suffix == ".pt":
+                raise refusal(weights, error) from error
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{weights} cannot be loaded ({reason}); name weights that Ultralytics runs") from error
         backend = self._host

@@ -14,14 +14,16 @@ from ultralytics.utils.torch_utils import select_device
 
 from yolo_qreg.config import TrainConfig
 from yolo_qreg.errors import InputError, first_line
-from yolo_qreg.host import checkpoint, history
+from yolo_qreg.host import build, checkpoint, history
 from yolo_qreg.host.datasets import resolve_data
+from yolo_qreg.host.loading import safe_loading
 from yolo_qreg.host.model import family_of
 from yolo_qreg.host.origin import confirm_data
 from yolo_qreg.host.place import take_run
 from yolo_qreg.host.trainer import QATTrainer
 from yolo_qreg.inputs import SETTINGS, check_model_file, last_checkpoint
 from yolo_qreg.settings import FIXED, OPTIONS, check_settings, host_settings
+from yolo_qreg.trust import REMEDY, trusted
 
 _OF_THE_MACHINE = {"batch", "cache", "device", "imgsz", "workers"}
 """Settings that may be given on resuming where the host is not asked which it takes."""
@@ -52,6 +54,9 @@ def train(config: TrainConfig) -> Path:
     name = settings.pop("name", None) or config.quant.label
     model = str(config.model)
     check_model(model)
+    start = settings.get("pretrained")
+    if isinstance(start, (str, Path)) and (Path(start).parent != Path() or Path(start).is_file()):
+        checkpoint.load(start)
     overrides = settings | {
         "name": name,
         "data": str(resolve_data(config.data)),
@@ -152,13 +157,8 @@ def check_model(model: str) -> None:
         loaded, _ = checkpoint.load(path)
         task, family = getattr(loaded, "task", None), family_of(loaded)
     elif path.suffix in {".yaml", ".yml"}:
-        try:
-            layers = yaml_model_load(model)
-            task, family = guess_model_task(layers), family_of(layers)
-        except Exception as error:  # whatever the parser raises, and what the host misses in what was parsed
-            raise InputError(
-                f"model={model} is not a model YAML ({first_line(error)}); name one such as yolov5n.yaml"
-            ) from error
+        layers = _read_model_yaml(model)
+        task, family = guess_model_task(layers), family_of(layers)
     else:
         return
     if family is not None:
@@ -169,7 +169,29 @@ def check_model(model: str) -> None:
         raise InputError(f"model={model} is for {task}; name a detection model such as yolov5n.yaml")
 
 
+def _read_model_yaml(model: str) -> dict[str, Any]:
+    """Return a model YAML that has layers; unless files are trusted, one that names layers and nothing else."""
+    try:
+        description: dict[str, Any] = yaml_model_load(model)
+        guess_model_task(description)
+    except Exception as error:  # whatever the parser raises, and what the host misses in what was parsed
+        raise InputError(
+            f"model={model} is not a model YAML ({first_line(error)}); name one such as yolov5n.yaml"
+        ) from error
+    if not trusted():
+        try:
+            build.check_yaml(description)
+        except ValueError as error:
+            raise InputError(f"model={model}: {error}, and building it may run code; {REMEDY}") from error
+    return description
+
+
 def _run(overrides: dict[str, Any]) -> Path:
+    with safe_loading():
+        return _train(overrides)
+
+
+def _train(overrides: dict[str, Any]) -> Path:
     with _input_errors(*_CHECKS):
         trainer = QATTrainer(overrides=overrides)  # checks settings, data set and checkpoint; trains nothing
     try:

@@ -27,6 +27,7 @@ from yolo_qreg.errors import InputError
 from yolo_qreg.files import absolute, scratch_folder, sweep
 from yolo_qreg.host import checkpoint, compat, history
 from yolo_qreg.host.batchnorm import float_images, reestimate, training_images
+from yolo_qreg.host.datasets import refuse_code
 from yolo_qreg.host.labels import scanning
 from yolo_qreg.host.machine import check_compiled, check_precision
 from yolo_qreg.host.model import plan
@@ -130,6 +131,7 @@ class QATTrainer(DetectionTrainer):
 
     def get_dataset(self) -> dict[str, Any]:
         """Read the data set's YAML file, which from here on has an absolute path."""
+        refuse_code(self.args.data, self.args.split)
         data: dict[str, Any] = super().get_dataset()
         self.args.data = str(absolute(self.args.data))
         return data

@@ -9,6 +9,8 @@ from typing import Any
 
 from ultralytics import YOLO
 
+from yolo_qreg.host.loading import safe_loading
+
 
 @dataclass(frozen=True, slots=True)
 class CleanScore:
@@ -31,6 +33,6 @@ def validate(weights: Path, data: Path, **settings: Any) -> CleanScore:
         data: The data set's YAML file; its `val` split is used.
         settings: Further settings of `YOLO.val`.
     """
-    with tempfile.TemporaryDirectory() as folder:  # the host makes one for pictures, also when it draws none
+    with tempfile.TemporaryDirectory() as folder, safe_loading():  # the host makes one also when it draws nothing
         metrics = YOLO(str(weights)).val(data=str(data), verbose=False, plots=False, project=folder, **settings)
     return CleanScore(float(metrics.box.map), float(metrics.box.map50))
