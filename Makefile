@@ -1,13 +1,15 @@
 # make demo: the main job on the embedded data set.  make test: the whole suite.  make test-hosts: what depends on
-# Ultralytics, against other releases of it.  All set themselves up and re-use it.
+# Ultralytics, against other releases of it.  make test-torch TORCH=2.4: quantizers and trainings on another torch.
+# All set themselves up and re-use it.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 DEMO ?= runs/demo
 HOSTS ?= oldest 8.4.150 newest
+TORCH ?= 2.4
 
-.PHONY: demo test test-hosts lint format install clean
+.PHONY: demo test test-hosts test-torch lint format install clean
 
 install: $(VENV)/.installed
 
@@ -30,6 +32,11 @@ test: install
 test-hosts: install
 	$(BIN)/python tools/test_hosts.py $(HOSTS)
 
+test-torch:
+	mkdir -p .torch && echo "torch==$(TORCH).*" > .torch/$(TORCH).txt
+	PIP_CONSTRAINT=$(CURDIR)/.torch/$(TORCH).txt $(MAKE) install VENV=.torch/$(TORCH)
+	.torch/$(TORCH)/bin/python -m pytest -n auto --dist loadfile tests/quant tests/test_patch.py tests/host
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,4 +47,4 @@ format: install
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .hosts runs .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .hosts .torch runs .mypy_cache .pytest_cache .ruff_cache
