@@ -70,6 +70,16 @@ def test_copies_are_not_mixed(change: dict[str, object], shapes: Path, tmp_path:
         write(replace(given, **change))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("note", ["", "[]", "[" * 100_000, '{"seed": 0}'])
+def test_a_copy_whose_note_is_damaged_is_one_line(note: str, shapes: Path, tmp_path: Path) -> None:
+    """Nobody knows then what its pictures are of; nothing is changed."""
+    given = replace(settings(shapes, tmp_path), corruptions=("fog",), severities=(1,))
+    (tmp_path / "corrupted.json").write_text(note)
+    with pytest.raises(InputError, match=r"other settings \(corrupted.json\); choose another --out"):
+        write(given)
+    assert [path.name for path in tmp_path.iterdir()] == ["corrupted.json"]
+
+
 def test_other_files_are_left_alone(shapes: Path, tmp_path: Path) -> None:
     """A folder that holds something else is refused."""
     (tmp_path / "thesis.txt").touch()

@@ -259,3 +259,9 @@ def test_large_data_sets_are_decoded_once(own: Path, monkeypatch: pytest.MonkeyP
     cv2.imwrite(str(changed), np.zeros((64, 48, 3), np.uint8))
     assert validation_pictures(own).pictures[0].size == (48, 64)
     assert decoded == [changed]
+    (kept,) = (tmp_path / "kept").rglob("*.json")
+    for damaged in (kept.read_text().replace("48", "84"), "[[1]]", "[" * 100_000):
+        decoded.clear()
+        kept.write_text(damaged)
+        assert validation_pictures(own).pictures[0].size == (48, 64)
+        assert len(decoded) == 12

@@ -9,6 +9,7 @@ from report_samples import VOC, models, sample, write_runs
 
 from yolo_qreg.evaluation.results import ALL, CLEAN, Results
 from yolo_qreg.report import charts, classes, curves
+from yolo_qreg.study.losses import _read_kept
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +97,12 @@ def test_class_gains_are_means_over_cells_that_both_have(results: Results) -> No
     none = replace(results, class_scores=tuple(replace(s, map50_95=None) for s in results.class_scores))
     assert {row.corrupted for row in classes.class_deltas(none, "dorefa-4bit")} == {None}
     assert "\N{EN DASH}" in classes.number_table({"m": classes.class_deltas(none, "dorefa-4bit")})
+
+
+@pytest.mark.parametrize("content", [b"[" * 200_000, b"run,epoch\n\xff,1\n", b"epoch\0,\n1,2,3\n", b""])
+def test_losses_that_are_no_table_have_no_curves(content: bytes, tmp_path: Path) -> None:
+    """A damaged file of one training ends no report."""
+    path = tmp_path / "results.csv"
+    path.write_bytes(content)
+    assert not any(curves.read_columns(path).values())
+    assert not any(columns for columns in _read_kept(path).values())

@@ -81,11 +81,17 @@ def test_wrong_values_are_named(values: dict[str, object], message: str) -> None
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize(("text", "message"), [("a: [", "is no YAML"), ("5", "holds no settings")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        *((text, "is no YAML") for text in ("a: [", "\xff\xfe\0", "[" * 9999, "a: 2026-99-99")),
+        ("5", "holds no settings"),
+    ],
+)
 def test_files_that_are_no_study(text: str, message: str, tmp_path: Path) -> None:
     """They are named, as is what does not exist."""
     path = tmp_path / "x.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=message):
         load_study(str(path))
     with pytest.raises(InputError, match="neither a file nor a preset; there are demo, paper, quick"):

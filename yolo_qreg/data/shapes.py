@@ -115,7 +115,7 @@ def _finished(home: Path, counts: Mapping[str, int]) -> bool:
     """Whether the folder holds a whole set of these counts: by its manifest and by the number of files."""
     try:
         manifest = json.loads((home / _MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     if not isinstance(manifest, dict) or (manifest.get("version"), manifest.get("counts")) != (VERSION, dict(counts)):
         return False

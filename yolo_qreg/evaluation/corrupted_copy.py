@@ -7,7 +7,6 @@ labels are compared, and what is no longer in the data set is removed.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +31,7 @@ from yolo_qreg.evaluation.tasks import digest_of
 from yolo_qreg.files import sweep, write_atomic, write_text
 from yolo_qreg.host.datasets import LabelledPicture, PictureSet, validation_pictures
 from yolo_qreg.pictures import COLOUR
+from yolo_qreg.sealed import read_sealed, write_sealed
 
 Format = Literal["png", "jpeg"]
 SUFFIX: dict[Format, str] = {"png": ".png", "jpeg": ".jpg"}
@@ -161,11 +161,7 @@ def _claim(settings: CopySettings, digest: str) -> list[Path]:
     path = settings.out / SETTINGS
     known: dict[str, Any] = {}
     if path.is_file():
-        try:
-            known = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            known = {}
-        known = known if isinstance(known, dict) else {}
+        known = read_sealed(path) or {}
         shared = known.keys() & key.keys()
         if not shared or {name: known[name] for name in shared} != {name: key[name] for name in shared}:
             raise InputError(f"{settings.out} holds a copy made with other settings ({SETTINGS}); choose another --out")
@@ -174,7 +170,7 @@ def _claim(settings: CopySettings, digest: str) -> list[Path]:
     outdated = sorted(settings.out.glob("*.yaml")) if known and known.get("content") != digest else []
     for file in outdated:
         file.unlink()
-    write_text(path, json.dumps(known | key | {"content": digest}, indent=1) + "\n")
+    write_sealed(path, known | key | {"content": digest})
     return outdated
 
 

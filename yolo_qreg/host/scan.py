@@ -22,8 +22,9 @@ from ultralytics.data.utils import img2label_paths, verify_image_label
 from ultralytics.utils import DEFAULT_CFG, NUM_THREADS
 
 from yolo_qreg.data.shapes import cache_folder
-from yolo_qreg.files import scratch_folder, write_atomic
+from yolo_qreg.files import scratch_folder
 from yolo_qreg.pictures import COLOUR, decode
+from yolo_qreg.sealed import read_sealed, write_sealed
 
 Found = Mapping[str, Any]
 """A data set as the host's `check_det_dataset` returns it."""
@@ -134,10 +135,8 @@ class _Shapes:
         self._channels = channels
         text = json.dumps([os.fspath(data.absolute()), split, channels, cv2.__version__, PIL.__version__])
         self._file = cache_folder() / "scans" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
-        self._known: dict[str, list[int]] = {}
+        self._known: dict[str, list[int]] = read_sealed(self._file) or {}
         self._seen: dict[str, list[int]] = {}
-        with suppress(OSError, ValueError):
-            self._known = dict(json.loads(self._file.read_text(encoding="utf-8")))
 
     def of(self, file: str) -> tuple[int, int] | None:
         """Return the height and width of a picture."""
@@ -158,4 +157,4 @@ class _Shapes:
         """Write what was found, where that is possible."""
         if self._seen != self._known:
             with suppress(OSError):
-                write_atomic(self._file, lambda file: file.write(json.dumps(self._seen).encode()))
+                write_sealed(self._file, self._seen)

@@ -107,7 +107,10 @@ def read_losses(results: Results, folder: Path) -> tuple[Losses, ...]:
 def read_columns(path: Path, names: Sequence[str] = COLUMNS) -> dict[str, Series]:
     """Return columns of a training's results.csv by name, as `columns_of` does."""
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        return columns_of(csv.DictReader(file), names)
+        try:
+            return columns_of(csv.DictReader(file), names)
+        except csv.Error:  # no table any more
+            return {}
 
 
 def columns_of(rows: Iterable[Mapping[str, str]], names: Sequence[str]) -> dict[str, Series]:

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,7 +128,7 @@ def _read_kept(path: Path) -> dict[str, dict[str, Series]]:
     if not path.is_file():
         return {}
     groups: dict[str, list[dict[str, str]]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8", errors="replace", newline="") as file, suppress(csv.Error):
         for row in csv.DictReader(file):
             groups.setdefault(row.get("run", ""), []).append(row)
     return {name: columns_of(rows, NAMES) for name, rows in groups.items()}

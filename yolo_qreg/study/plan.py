@@ -165,10 +165,10 @@ def load_study(name: str) -> Study:
         path = Path(name)
         if not path.is_file():
             raise InputError(f"{name} is neither a file nor a preset; there are {', '.join(presets())}")
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8", errors="replace")
     try:
         found = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2026-99-99
         raise InputError(f"{name} is no YAML ({' '.join(str(error).split())[:200]}); correct it") from error
     if not isinstance(found, dict):
         raise InputError(f"{name} holds no settings; write keys such as data: and bits:")

@@ -74,7 +74,7 @@ def read_mark(folder: Path) -> dict[str, Any]:
     """Return how a training ended; nothing where that was not noted, or is damaged."""
     try:
         found = json.loads((folder / MARK).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
