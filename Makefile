@@ -30,7 +30,7 @@ test: install
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-hosts: install
-	$(BIN)/python tools/test_hosts.py $(HOSTS)
+	$(BIN)/python tools/hosts.py $(HOSTS)
 
 test-torch:
 	mkdir -p .torch && echo "torch==$(TORCH).*" > .torch/$(TORCH).txt
