@@ -59,9 +59,24 @@ def test_a_package_that_is_needed_at_the_first_save(
     compat.check_host()
 
 
-def test_transforms_that_the_host_would_pickle(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before 8.4.127 objects of this package would be in the checkpoint, which plain Ultralytics could not load."""
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"augmentations": [Corrupt("fog")]},
+            r"^augmentations=\.\.\. needs ultralytics 8\.4\.127 or newer, here is",
+        ),
+        (
+            {"amp": "bf16"},
+            r"^amp='bf16' needs ultralytics 8\.4\.129 or newer, here is 8\.4\.126; update it$",
+        ),
+    ],
+)
+def test_values_that_an_older_host_takes_for_something_else(
+    settings: dict[str, object], said: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Transforms would be pickled into the checkpoint, which nobody could load without us; bf16 would train as fp16."""
     monkeypatch.setattr(compat, "release", "8.4.126")
-    with pytest.raises(InputError, match=r"^augmentations=\.\.\. needs ultralytics 8\.4\.127 or newer, 8\.4\.126 is"):
-        start(data, tmp_path, augmentations=[Corrupt("fog")])
+    with pytest.raises(InputError, match=said):
+        start(data, tmp_path, **settings)
     assert not (tmp_path / "runs").exists()

@@ -29,8 +29,8 @@ except ImportError:  # before 8.4.130: one number, which is the training split's
 __all__ = [
     "OLDEST",
     "TESTED",
-    "check_augmentations",
     "check_host",
+    "check_settings",
     "get_split_fraction",
     "is_before",
     "release",
@@ -42,7 +42,10 @@ __all__ = [
 OLDEST = "8.4.100"
 TESTED = "8.4.190"
 """Newest release that the tests have passed on."""
-_AUGMENTATIONS = "8.4.127"
+_NEEDS = {
+    "augmentations": "8.4.127",  # older ones pickle the transforms, objects of this package, into checkpoints
+    "amp": "8.4.129",  # older ones take any word, "bf16" and "fp32" too, for True
+}
 
 
 def check_host(*, training: bool = False) -> None:
@@ -72,16 +75,17 @@ def is_before(other: str) -> bool:
     return _numbers(release) < _numbers(other)
 
 
-def check_augmentations(augmentations: object) -> None:
-    """Refuse the setting `augmentations` where the host pickles its objects into checkpoints: before 8.4.127.
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse values that an older host accepts and takes for something else.
 
     Raises:
-        InputError: The host is too old for it.
+        InputError: The installed host is too old for one.
     """
-    if augmentations and is_before(_AUGMENTATIONS):
-        raise InputError(
-            f"augmentations=... needs ultralytics {_AUGMENTATIONS} or newer, {release} is installed; update ultralytics"
-        )
+    for key, needed in _NEEDS.items():
+        value = settings.get(key)
+        if value and not isinstance(value, bool) and is_before(needed):
+            shown = repr(value) if isinstance(value, str) else "..."
+            raise InputError(f"{key}={shown} needs ultralytics {needed} or newer, here is {release}; update it")
 
 
 def restart(loader: Any, seed: int) -> None:
