@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,9 @@ MOST_KILLS = 4
 """Of one trial."""
 TERMINATIONS = 0.25
 """Share of SIGTERM among the kills."""
+
+KNOWN = {".lock"}
+"""Hidden files that belong into folders."""
 
 Facts = dict[str, Any]
 
@@ -207,11 +211,9 @@ class Command:
         """Return the processes of the command that still run."""
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
-            try:
+            with suppress(OSError):  # it has ended, or is somebody else's
                 if f"{MARK}={self.mark}".encode() in (folder / "environ").read_bytes():
                     found.append(int(folder.name))
-            except OSError:
-                continue
         return found
 
     def end_of_all(self, seconds: float = 20) -> int:
@@ -248,11 +250,9 @@ def snapshot(out: Path) -> dict[str, tuple[int, int]]:
     found = {}
     for place, _, files in os.walk(out):
         for name in files:
-            try:
-                facts = os.lstat(os.path.join(place, name))  # noqa: PTH118  # thousands of times a second
-            except OSError:
-                continue
-            found[f"{place}/{name}"] = facts.st_mtime_ns, facts.st_size
+            with suppress(OSError):
+                facts = os.lstat(f"{place}/{name}")
+                found[f"{place}/{name}"] = facts.st_mtime_ns, facts.st_size
     return found
 
 
@@ -260,12 +260,10 @@ def trial(job: Job, reference: Facts, out: Path, rng: random.Random, row: Row, s
     """Begin a job in a folder of its own, kill it a few times, let it end, and compare."""
     row.trials += 1
     words, done = job.begin(out), {}
-    for kill in range(rng.randint(1, MOST_KILLS) + 1):
+    for kill in range(rng.randint(1, MOST_KILLS)):
         command = Command(words, out.with_suffix(f".{kill}.log"))
-        if kill and not _kill(command, job, out, rng, row, seconds, changes):
+        if not _kill(command, job, out, rng, row, seconds, changes):
             break  # it had ended before its moment came
-        if not kill and not _kill(command, job, out, rng, row, seconds, changes):
-            break
         row.left += command.end_of_all()
         sweep(out, age=0)
         done |= job.done(out)
@@ -319,10 +317,6 @@ def _compare(job: Job, reference: Facts, out: Path, row: Row, done: Facts) -> No
             row.notes.append(f"{out.name}: {what}: {', '.join(map(str, names[:5]))} ({len(names)})")
 
 
-KNOWN = {".lock"}
-"""Hidden files that belong into folders."""
-
-
 def main() -> int:
     """Run all trials and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -333,24 +327,21 @@ def main() -> int:
     rng = random.Random(given.seed)
     with tempfile.TemporaryDirectory(prefix="torture-") as name:
         root = Path(name).resolve()
-        todo = [
-            job
-            for job in jobs(ensure_shapes(root / "data", train=16, val=8), root)
-            if not given.only or job.name in given.only
-        ]
-        plain = {job.name: uninterrupted(job, root / f"{job.name.split()[0]}-reference") for job in todo}
+        data = ensure_shapes(root / "data", train=16, val=8)
+        todo = [job for job in jobs(data, root) if not given.only or job.name in given.only]
+        plain = {job.name: uninterrupted(job, root / f"{_short(job)}-reference") for job in todo}
         table = {job.name: Row() for job in todo}
         while sum(row.kills for row in table.values()) < given.kills:
             job = min(todo, key=lambda job: table[job.name].kills)
-            out = root / f"{job.name.split()[0]}-{table[job.name].trials}"
-            trial(job, plain[job.name][0], out, rng, table[job.name], *plain[job.name][1:])
-            print(
-                f"{out.name}: {table[job.name].kills} kills, {table[job.name].faults} faults",
-                file=sys.stderr,
-                flush=True,
-            )
+            row, (reference, seconds, changes) = table[job.name], plain[job.name]
+            trial(job, reference, root / f"{_short(job)}-{row.trials}", rng, row, seconds, changes)
+            print(f"{job.name}: {row.kills} kills, {row.faults} faults", file=sys.stderr, flush=True)
     show(table)
     return int(any(row.faults for row in table.values()))
+
+
+def _short(job: Job) -> str:
+    return job.name.split()[0]
 
 
 def uninterrupted(job: Job, out: Path) -> tuple[Facts, float, int]:

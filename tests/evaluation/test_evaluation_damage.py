@@ -297,3 +297,47 @@ def test_ctrl_c_ends_it_and_says_how_to_continue(shapes: Path, tmp_path: Path) -
     assert process.returncode == 130
     assert "repeat the command to continue" in error
     assert "Traceback" not in error
+
+
+CTRL_C_AS_WORKERS_START = """
+import os, signal, time
+from yolo_qreg.evaluation.damage import Workshop
+signal.signal(signal.SIGINT, lambda *_: None)
+with Workshop(4) as workshop:
+    done = workshop.aside(abs, -1)
+    for _ in range(30):
+        os.killpg(0, signal.SIGINT)
+        time.sleep(0.05)
+    print(done.result(60), *workshop.map(abs, [-2]))
+"""
+
+
+def test_ctrl_c_does_not_reach_workers() -> None:
+    """A terminal sends it to all processes; those that are just being started say nothing and go on."""
+    line = [sys.executable, "-c", CTRL_C_AS_WORKERS_START]
+    done = subprocess.run(line, capture_output=True, text=True, start_new_session=True, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("1 2\n", "", 0)
+
+
+TORN = """
+import os, signal
+from multiprocessing.connection import Connection
+from yolo_qreg.evaluation.damage import Workshop
+
+def send_and_die(connection, message):
+    os.write(connection.fileno(), bytes(message)[:100])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def half_a_result(_):
+    Connection._send = send_and_die
+    return bytes(1000)
+"""
+
+
+def test_a_worker_that_dies_while_it_sends_is_noticed(tmp_path: Path) -> None:
+    """As on a machine that is out of memory: nobody waits for the rest of its result, and the process ends."""
+    (tmp_path / "torn.py").write_text(TORN)
+    line = [sys.executable, "-c", "from torn import *; list(Workshop(1).map(half_a_result, [0, 0]))"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "a worker process died" in done.stderr

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -35,6 +37,8 @@ DEAD = (
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+LOOK = 1.0
+"""Seconds between looks at the workers."""
 AHEAD = 4
 """Pictures under way per worker, at least: enough to keep all busy."""
 
@@ -120,8 +124,15 @@ class Workshop:
 
     def __init__(self, workers: int, ahead: int = 0) -> None:
         self._ahead = max(ahead, AHEAD * workers)
-        self._pool = ProcessPoolExecutor(workers, FreshProcesses(), _start_worker) if workers else None
-        self._aside = ProcessPoolExecutor(max(1, workers // 4), FreshProcesses(), _start_worker) if workers else None
+        self._closed = threading.Event()
+        self._pool = self._start(workers) if workers else None
+        self._aside = self._start(max(1, workers // 4)) if workers else None
+
+    def _start(self, workers: int) -> ProcessPoolExecutor:
+        pool = ProcessPoolExecutor(workers, FreshProcesses(), _start_worker)
+        watched = pool._processes, pool._result_queue, self._closed
+        threading.Thread(target=_end_if_torn, args=watched, daemon=True).start()
+        return pool
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yield what `work` makes of each item, in order; a bounded number is made ahead."""
@@ -153,6 +164,7 @@ class Workshop:
 
     def close(self) -> None:
         """Stop the workers; what they have not begun is dropped."""
+        self._closed.set()
         for pool in (self._pool, self._aside):
             if pool is not None:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -173,6 +185,18 @@ def default_workers(device: str = "cpu") -> int:
     """Return how many workers suit this machine: on a CPU the models take far longer than the damage."""
     cores = available_cores()
     return max(1, cores // 4 if device == "cpu" else min(cores - 1, 16))
+
+
+def _end_if_torn(workers: Mapping[int, BaseProcess], results: Any, closed: threading.Event) -> None:
+    """End a pool of which a worker was killed while it sent a result: its parent would wait for the rest for ever."""
+    while not any(worker.exitcode for worker in list(workers.values())):
+        if closed.is_set() and all(worker.exitcode == 0 for worker in list(workers.values())):
+            return
+        time.sleep(LOOK)
+    time.sleep(LOOK)  # in which an executor that does not wait for the rest sees it by itself
+    for worker in list(workers.values()):
+        worker.kill()
+    results._writer.close()  # no writer is left: what waits reads the end
 
 
 def _submit(pool: ProcessPoolExecutor, work: Callable[..., Result], *args: object) -> Future[Result]:
