@@ -120,7 +120,7 @@ def jobs(data: Path, root: Path) -> list[Job]:
 
     return [
         Job("train", begin_training, go_on_training, runs, epochs),
-        Job("eval-corrupted", *same(evaluate), scores, cells),
+        Job("eval-corrupted", *same(evaluate), scores_and_cells, cells),
         Job("corrupt --data", *same(copy), pictures, dates),
         Job("study", *same(study), lambda out: {**runs(out), **scores(out)}, lambda out: {**epochs(out), **cells(out)}),
     ]
@@ -155,10 +155,14 @@ def epochs(out: Path) -> Facts:
 
 
 def scores(out: Path) -> Facts:
-    """Return the bytes of scores and differences, and of cells."""
-    names = ("scores.csv", "class_scores.csv", "deltas.csv")
-    files = [*(file for name in names for file in out.rglob(name)), *out.glob("cells/*/*")]
-    return {str(file.relative_to(out)): _hash(file.read_bytes()) for file in files if not file.name.startswith(".")}
+    """Return the bytes of scores and differences."""
+    files = [file for name in ("scores.csv", "class_scores.csv", "deltas.csv") for file in out.rglob(name)]
+    return {str(file.relative_to(out)): _hash(file.read_bytes()) for file in files}
+
+
+def scores_and_cells(out: Path) -> Facts:
+    """Return the bytes of cells too, whose names depend on the bytes of the weights, dates included."""
+    return {**scores(out), **{str(file.relative_to(out)): _hash(file.read_bytes()) for file in out.glob("cells/*/*")}}
 
 
 def cells(out: Path) -> Facts:

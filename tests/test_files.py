@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from yolo_qreg.files import scratch_folder, sweep, write_atomic
 
@@ -67,3 +68,23 @@ def test_what_is_being_written_stays(tmp_path: Path) -> None:
         write_atomic(tmp_path / "best.pt", sweep_meanwhile)
         assert (folder / "last.pt").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["best.pt"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_a_file_is_written(number: signal.Signals, tmp_path: Path) -> None:
+    """Torch swallows what a signal's handler raises while it saves, and leaves half a checkpoint."""
+    code = (
+        "import os, signal, sys, torch; from pathlib import Path; from yolo_qreg.files import write_atomic\n"
+        "from yolo_qreg.cli.signals import as_ctrl_c\n"
+        "class Last:\n"
+        "    def __reduce__(self): os.kill(os.getpid(), int(sys.argv[2])); return list, ([1],)\n"
+        "with as_ctrl_c():\n"
+        "    try:\n"
+        "        write_atomic(Path(sys.argv[1]), lambda file: torch.save([Last(), torch.ones(1000)], file))\n"
+        "        print('not interrupted')\n"
+        "    except KeyboardInterrupt: print('interrupted')\n"
+    )
+    line = [sys.executable, "-c", code, str(tmp_path / "last.pt"), str(int(number))]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")
+    assert torch.equal(torch.load(tmp_path / "last.pt", weights_only=False)[1], torch.ones(1000))

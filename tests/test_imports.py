@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "yolo_qreg"
 
 ORDER: tuple[set[str], ...] = (
-    {"errors"},
-    {"files", "fonts", "pictures", "processes", "progress", "quant.registry", "settings", "trust"},
+    {"errors", "processes"},
+    {"files", "fonts", "pictures", "progress", "quant.registry", "settings", "trust"},
     {"config", "sealed"},
     {"quant"},
     {"patch"},

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from yolo_qreg.errors import InputError
+from yolo_qreg.processes import undisturbed
 
 SCRATCH = (".*.????????.part", ".saving-????????", ".finishing-????????", ".yolo-qreg-????????")
 """Names of what is being written, as `tempfile` makes them."""
@@ -32,6 +33,8 @@ def short_name(name: str) -> str:
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Call `write` on a temporary file beside `path`, then rename it; a failure leaves `path` as it was.
 
+    Signals wait until that is done.
+
     Raises:
         InputError: There is a folder with files in it in place of `path`; an empty one is removed.
         OSError: Whatever opening, writing or renaming raises, a full disk among them.
@@ -42,19 +45,20 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
             path.rmdir()
         except OSError as error:
             raise InputError(f"{path} is a folder, where a file belongs; move it away") from error
-    handle, name = tempfile.mkstemp(prefix=f".{short_name(path.name)}.", suffix=".part", dir=path.parent)
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            _hold(handle)
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.chmod(0o666 & ~_umask())  # mkstemp makes private files; results are as readable as any other
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with undisturbed():
+        handle, name = tempfile.mkstemp(prefix=f".{short_name(path.name)}.", suffix=".part", dir=path.parent)
+        part = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                _hold(handle)
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.chmod(0o666 & ~_umask())  # mkstemp makes private files; results are as readable as any other
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
 
 
 def write_text(path: Path, text: str) -> None:

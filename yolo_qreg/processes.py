@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 PARENT = "YOLO_QREG_PARENT"
 """Environment variable of a process that is to end with the one of this id, which started it."""
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that ask a process to end."""
 POLL = 1.0
 """Seconds between looks at the parent."""
 
@@ -29,6 +31,27 @@ def end_with_parent() -> None:
         os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let signals that end this process wait for what must not be cut in two, such as a file that is being written.
+
+    What a handler raises while torch writes or reads is swallowed there, and leaves half a file that looks finished.
+    """
+    came: list[int] = []
+    held = {}
+    if threading.current_thread() is threading.main_thread():  # which alone runs handlers, and may set them
+        held = {number: handler for number in ENDING if callable(handler := signal.getsignal(number))}
+    for number in held:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in held.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 @contextmanager

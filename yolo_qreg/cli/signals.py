@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,12 +12,16 @@ from types import FrameType
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 """Of `kill`, `timeout`, service managers and schedulers; of a terminal that is closed."""
 
+BUNCH = 5.0
+"""Seconds between signals that are one request to end."""
+
 
 @dataclass
 class Ended:
-    """Which signal came first, if one did."""
+    """Which signal came first, if one did, and when the last one did."""
 
     number: int | None = None
+    at: float | None = None
 
     def status(self, status: int) -> int:
         """Return the exit status that shells expect of a command that a signal ended; Ctrl-C's is 130."""
@@ -25,15 +30,16 @@ class Ended:
 
 @contextmanager
 def as_ctrl_c() -> Iterator[Ended]:
-    """Raise KeyboardInterrupt at the first of these signals; those after it, which often come in a bunch, do nothing.
+    """Raise KeyboardInterrupt at these signals; those that follow within seconds, as they come in bunches, do nothing.
 
     A signal that this process was started to ignore, as by nohup, stays ignored.
     """
     ended = Ended()
 
     def end(number: int, _frame: FrameType | None) -> None:
-        if ended.number is None:
-            ended.number = number
+        now, before = time.monotonic(), ended.at
+        ended.number, ended.at = ended.number or number, now
+        if before is None or now - before > BUNCH:
             raise KeyboardInterrupt
 
     before = {number: signal.signal(number, end) for number in ENDING if signal.getsignal(number) == signal.SIG_DFL}

@@ -23,6 +23,7 @@ from yolo_qreg.health import LayerHealth
 from yolo_qreg.host import build
 from yolo_qreg.host.loading import refusal, safe_loading
 from yolo_qreg.patch import bake, quantize_convs, quantized_layers
+from yolo_qreg.processes import undisturbed
 from yolo_qreg.quant.registry import FLOAT_BITS
 from yolo_qreg.trust import trusted
 
@@ -214,7 +215,7 @@ def finish_run(last: Path) -> None:
     for path in (last.with_name("best.pt"), last):  # last.pt tells that there is something to do: it comes last
         if path.is_file():
             load(path)  # safely: what the host's strip_optimizer reads runs
-            with scratch_folder(".finishing-", last.parent) as folder:
+            with undisturbed(), scratch_folder(".finishing-", last.parent) as folder:
                 stripped = folder / path.name
                 if not strip_optimizer(path, str(stripped), {"train_results": results}):
                     raise InputError(f"{path} is damaged; remove the run and train again")

@@ -35,6 +35,7 @@ from yolo_qreg.host.origin import Origin, identify_data, identify_model
 from yolo_qreg.host.place import LOCK, RunLock, take_folder, take_run
 from yolo_qreg.host.resuming import check_continued
 from yolo_qreg.patch import bake, quantize_convs, quantized_layers
+from yolo_qreg.processes import undisturbed
 
 _ADAM_LIKE = (optim.Adam, optim.AdamW, optim.Adamax, optim.NAdam, optim.RAdam)
 _STAGING = ".saving-"
@@ -257,7 +258,7 @@ class QATTrainer(DetectionTrainer):
         """Let the host compose its checkpoint of the baked model, add our key and write the files atomically."""
         latent, live = self.ema.ema, unwrap_model(self.model)
         places = self.wdir, self.last, self.best
-        with self._baked_ema(), scratch_folder(_STAGING, self.save_dir) as staged:
+        with self._baked_ema(), undisturbed(), scratch_folder(_STAGING, self.save_dir) as staged:
             self.wdir, self.last, self.best = staged, staged / "last.pt", staged / "best.pt"
             try:
                 super().save_model()
