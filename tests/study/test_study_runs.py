@@ -200,6 +200,12 @@ def test_trained_there_and_evaluated_here(
     )
     for name in ("scores.csv", "deltas.csv"):
         assert (tmp_path / "near/seed-0" / name).read_text() == (tmp_path / "third/seed-0" / name).read_text()
+    label = next((data.parent / "labels" / "train").glob("*.txt"))
+    rows = label.read_text()
+    label.write_text("")
+    assert main(["study", "--out", str(tmp_path / "near"), "--evaluate-only", "--device", "cpu"]) == 0
+    assert f"trained on other data than {data}: train: other labels" in capsys.readouterr().err
+    label.write_text(rows)
     settings = yaml.safe_load((tmp_path / "near/runs/fp32-seed0/args.yaml").read_text())
     assert settings["save_dir"] == str(tmp_path / "near/runs/fp32-seed0")
     assert (tmp_path / "near/runs/fp32-seed0/results.csv").read_bytes() == (

@@ -92,6 +92,7 @@ def run_study(
             write_manifest(study, out)
         elif finished:
             _tell_left_out(todo, finished, tell)
+            _tell_other_data(study, finished, tell)
             page, found = _evaluate(study, finished, out, site, quiet)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("interrupted; repeat the command to continue the study") from stop
@@ -133,6 +134,18 @@ def _tell_left_out(todo: Sequence[Place], finished: Sequence[Place], tell: Tell)
         tell(f"seed {seed} has no finished FP32 twin: its models cannot be compared")
 
 
+def _tell_other_data(study: Study, finished: Sequence[Place], tell: Tell) -> None:
+    """Say where models that were trained elsewhere are evaluated on something else than they were trained on."""
+    from yolo_qreg.host.datasets import resolve_data
+    from yolo_qreg.host.history import origin_of
+    from yolo_qreg.host.origin import identify_data
+
+    here = identify_data(resolve_data(study.data))
+    found = {origin.data.differences(here) for place in finished if (origin := origin_of(place.folder))}
+    for differences in sorted(filter(None, found)):
+        tell(f"trained on other data than {study.data}: {'; '.join(differences)} (then against now)")
+
+
 def check(study: Study, todo: Sequence[Place] = ()) -> None:
     """Check what all trainings share before anything is begun; the data set is made or scanned here.
 
@@ -153,7 +166,8 @@ def check(study: Study, todo: Sequence[Place] = ()) -> None:
     check_settings(study.train)
     check_model(model_of(study))
     data = resolve_data(study.data)
-    known = next((origin for place in todo if (origin := origin_of(place.folder))), None)
+    begun = [place for place in todo if any(place.folder.glob("weights/*.pt"))]
+    known = next((origin for place in begun if (origin := origin_of(place.folder))), None)
     if known is not None:
         confirm_data(data, known.data, "this study")
     single = bool(study.train.get("single_cls"))

@@ -19,17 +19,18 @@ from typing import Any
 import yaml
 
 from yolo_qreg import __version__
+from yolo_qreg.data.identity import RECORD
 from yolo_qreg.errors import InputError
 from yolo_qreg.files import scratch_folder, write_atomic
 from yolo_qreg.sealed import read_sealed, sealed, write_sealed
 from yolo_qreg.study.plan import GRID, MACHINE, Study, study_from
-from yolo_qreg.study.runs import LOG, MARK, Place, check_same, places
+from yolo_qreg.study.runs import LOG, MARK, Place, check_same, places, whereabouts
 
 MANIFEST = "trained.json"
 FORMAT = "yolo-qreg trainings 1"
 WEIGHTS = "weights/best.pt"
 PACKED = "weights/best.safetensors"
-CARRIED = (WEIGHTS, PACKED, "args.yaml", "results.csv", "quantization.csv", "training.json", LOG, MARK)
+CARRIED = (WEIGHTS, PACKED, "args.yaml", "results.csv", "quantization.csv", RECORD, LOG, MARK)
 """Files of a run folder that travel, as far as there are such; weights in one of the two forms."""
 LARGEST = 1 << 30
 """Bytes that a file may have."""
@@ -146,6 +147,8 @@ def _settle(place: Place, files: Mapping[str, Path], study: Study, source: Path)
         for key, file in files.items():
             if key == "args.yaml":
                 _write(place.folder / key, _local_settings(file, place, study))
+            elif key == RECORD:
+                _write(place.folder / key, _local_record(file, study))
             elif key not in (PACKED, MARK):
                 _write(place.folder / key, file.read_bytes())
         mark = json.loads(files[MARK].read_text(encoding="utf-8"))
@@ -157,6 +160,13 @@ def _local_settings(file: Path, place: Place, study: Study) -> bytes:
     settings = yaml.safe_load(file.read_text(encoding="utf-8"))
     here = {"data": study.data, "project": str(place.runs), "save_dir": str(place.folder)}
     return yaml.safe_dump({**settings, **here}, sort_keys=False).encode()
+
+
+def _local_record(file: Path, study: Study) -> bytes:
+    """Name the place that the data set has here; its content is compared wherever it is used."""
+    found = json.loads(file.read_text(encoding="utf-8"))
+    found["origin"]["data"]["path"] = whereabouts(study.data)
+    return (json.dumps(found, indent=1) + "\n").encode()
 
 
 @contextmanager
