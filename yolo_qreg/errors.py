@@ -15,3 +15,9 @@ def first_line(error: BaseException, longest: int = 200) -> str:
     """Return the kind of an error of another package and the beginning of what it says, on one line."""
     said = " ".join(str(error).replace("\u274c", "").replace("\ufe0f", "").split())  # the host's crosses
     return f"{type(error).__name__}: {said[:longest]}" if said else type(error).__name__
+
+
+def printable(text: str, longest: int = 2000) -> str:
+    """Return a text for a terminal: control characters of names and paths as escapes, which a terminal would obey."""
+    shown = "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in text[:longest])
+    return shown + ("..." if len(text) > longest else "")

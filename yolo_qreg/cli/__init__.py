@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -11,7 +12,7 @@ import click
 
 from yolo_qreg import __version__
 from yolo_qreg.cli.signals import as_ctrl_c
-from yolo_qreg.errors import InputError
+from yolo_qreg.errors import InputError, printable
 from yolo_qreg.processes import end_with_parent
 
 COMMANDS = {
@@ -42,6 +43,17 @@ PAGES = {
     "env": "troubleshooting",
 }
 """The page of docs on which a command is described."""
+
+
+_REMEDIES = {
+    errno.EMFILE: "let this shell open more files (ulimit -n 4096)",
+    errno.ENFILE: "close programs that hold files open",
+    errno.ENOMEM: "free memory, or use smaller batches and fewer workers",
+    errno.EACCES: "choose a place that you may write to",
+    errno.EPERM: "choose a place that you may write to",
+    errno.EROFS: "choose a place that you may write to",
+}
+"""What to do about errors of the operating system; about others, a full disk the first of them, free space."""
 
 
 class LazyGroup(click.Group):
@@ -100,7 +112,8 @@ def main(args: Sequence[str] | None = None) -> int:
         if error.errno is None:
             raise
         place = f" ({error.filename})" if error.filename else ""
-        return _fail(f"{error.strerror}{place}; free space or choose another place, then repeat or resume")
+        remedy = _REMEDIES.get(error.errno, "free space or choose another place")
+        return _fail(f"{error.strerror}{place}; {remedy}, then repeat or resume")
     except (KeyboardInterrupt, click.Abort) as stop:  # click turns Ctrl-C into its Abort
         click.echo(str(stop.__cause__ or stop) or "interrupted", err=True)
         return 130
@@ -119,5 +132,5 @@ def run() -> None:
 
 
 def _fail(message: str) -> int:
-    click.echo(f"error: {' '.join(message.split())}", err=True)
+    click.echo(f"error: {printable(' '.join(message.split()))}", err=True)
     return 2

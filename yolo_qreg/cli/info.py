@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from yolo_qreg.cli.options import CHECKPOINT, trust
+from yolo_qreg.errors import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,7 +45,7 @@ def command(file: Path, as_json: bool) -> None:
     if found.layers:
         console.print(_layers(found))
     for label, text in _facts(found).items():
-        console.print(f"{label:>10}  {text}", markup=False)
+        console.print(f"{label:>10}  {printable(text)}", markup=False)
 
 
 def _layers(found: Description) -> Table:
@@ -59,7 +60,7 @@ def _layers(found: Description) -> Table:
         shape = "x".join(map(str, row.shape))
         sqnr = "-" if row.sqnr_db is None else f"{row.sqnr_db:.1f}"
         levels = f"{row.levels_used}/{2**row.bits}"
-        table.add_row(row.name, shape, str(row.bits), levels, sqnr, f"{row.size_bytes:,}")
+        table.add_row(printable(row.name), shape, str(row.bits), levels, sqnr, f"{row.size_bytes:,}")
     return table
 
 

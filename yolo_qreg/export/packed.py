@@ -146,7 +146,7 @@ def read(path: Path) -> Packed:
         header = json.loads(metadata[HEADER])
         version = header["format"]
         if version != FORMAT:
-            raise InputError(f"{path} has packed format {version}, this release reads {FORMAT}; update yolo-qreg")
+            raise InputError(f"{path} has packed format {version!r}, this release reads {FORMAT}; update yolo-qreg")
         return _interpret(header, tensors)
     except InputError as error:
         raise InputError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error

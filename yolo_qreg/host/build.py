@@ -25,6 +25,8 @@ from yolo_qreg.errors import InputError
 _ACTIVATION = re.compile(r"(torch\.)?nn\.[A-Za-z]\w*\([\w=., +-]*\)")
 _DOWNLOADS = {"TorchVision"}
 _MOST_REPEATS = 1000
+_MOST = 65_536
+"""Of any number among a layer's arguments."""
 _OF_THE_RUN = {"model", "name", "project", "resume", "save_dir"}
 _LEGAL = {
     "version": host_version,
@@ -112,6 +114,8 @@ def check_tensors(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         ValueError: If they are not; the message names the first difference.
     """
+    if (modules := _modules(spec.yaml)) > len(tensors):  # each has some, but for those that join others
+        raise ValueError(f"its YAML describes {modules:,} modules for {len(tensors)} tensors")
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=[]):  # shapes only: no memory, however large
             layers = _layers(spec.yaml, spec.channels)
@@ -251,8 +255,26 @@ def check_yaml(yaml: Mapping[str, Any]) -> None:
             raise ValueError(f"layer {row!r} is not [from, repeats, module, arguments]")
         if not isinstance(row[1], int) or not 1 <= row[1] <= _MOST_REPEATS:
             raise ValueError(f"layer {row!r} is repeated {row[1]!r} times; the rule is 1-{_MOST_REPEATS}")
+        if not _largest(row[3]) <= _MOST:
+            raise ValueError(f"an argument of layer {row[2]} is larger than {_MOST:,}")
         if not _is_layer(row[2]):
             raise ValueError(f"module {row[2]!r} is not a layer of Ultralytics or torch.nn")
+
+
+def _modules(yaml: Mapping[str, Any]) -> int:
+    """Return how many modules the host would make of the rows of a model YAML, by its rule for the depth."""
+    depth = yaml.get("depth_multiple", 1.0)
+    if scales := yaml.get("scales"):
+        depth = scales[yaml.get("scale") or next(iter(scales))][0]
+    repeats = [row[1] for row in (*_list(yaml.get("backbone")), *_list(yaml.get("head")))]
+    return sum(max(round(number * depth), 1) for number in repeats)
+
+
+def _largest(value: object) -> float:
+    """Return the largest size of a number in nested lists; channels, kernels and repeats are numbers there."""
+    if isinstance(value, list):
+        return max(map(_largest, value), default=0.0)
+    return abs(value) if isinstance(value, (int, float)) else 0.0
 
 
 def _list(value: object) -> list[Any]:
