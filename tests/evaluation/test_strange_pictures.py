@@ -28,6 +28,12 @@ FP32 = [shipped("shapes-fp32")]
 SMALL = ["--imgsz", "160", "--device", "cpu", "--workers", "0", "--resamples", "200"]
 
 
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages without figures, which take seconds."""
+    monkeypatch.setattr("yolo_qreg.report.page.write_figures", lambda *_: ())
+
+
 def pictures_of(data: Path) -> list[Path]:
     """Return the validation pictures beside a YAML file."""
     return sorted((data.parent / "images" / "val").iterdir())
@@ -71,6 +77,7 @@ def test_a_cut_picture_is_left_out_and_named(
             prepare_for_trainings(own)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_nothing_of_the_users_is_touched(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No JPEG is "restored", no label cache is left, in a folder that may be read only; the odd JPEG counts."""
     first = pictures_of(own)[0]
@@ -149,6 +156,7 @@ def grey_model(to: Path) -> Path:
     return to
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_grey_data_sets_are_evaluated(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A model of one channel scores as its twin of three on the same pictures, and as the host's `val`."""
     model, data = grey_model(tmp_path / "grey.pt"), grey_data(own)
@@ -213,6 +221,7 @@ def test_names_that_are_no_utf8(own: Path, tmp_path: Path) -> None:
 LONG = "\u957f" * 82 + "a"  # 247 bytes
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_names_as_long_as_may_be(own: Path, tmp_path: Path) -> None:
     """With a suffix 251 of the 255 bytes that file systems take."""
     first = pictures_of(own)[0]
@@ -228,6 +237,7 @@ def test_names_as_long_as_may_be(own: Path, tmp_path: Path) -> None:
         assert len([path for path in (tmp_path / kind).rglob("*") if path.is_file()]) == 1
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_boxes_of_nan_end_nothing(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The model is named with a count, scores 0, and the other model's numbers are its own."""
     model = YOLO(FP32[0])

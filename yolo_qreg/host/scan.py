@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from logging import WARNING
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import cv2
 import PIL
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.utils import img2label_paths, verify_image_label
-from ultralytics.utils import DEFAULT_CFG, NUM_THREADS
+from ultralytics.utils import DEFAULT_CFG, LOGGER, NUM_THREADS
 
 from yolo_qreg.data.shapes import cache_folder
 from yolo_qreg.files import scratch_folder
@@ -43,7 +44,12 @@ def scan(found: Found, split: str, data: Path) -> tuple[list[Label], list[Path]]
     Raises:
         Exception: Whatever the host raises for folders and lists that it cannot read.
     """
-    names = _Split(img_path=found[split], data=dict(found), augment=False, rect=False, hyp=DEFAULT_CFG).im_files
+    level = LOGGER.level
+    LOGGER.setLevel(WARNING)  # how fast the disk is does not belong among our lines
+    try:
+        names = _Split(img_path=found[split], data=dict(found), augment=False, rect=False, hyp=DEFAULT_CFG).im_files
+    finally:
+        LOGGER.setLevel(level)
     files = list({os.path.normpath(name): name for name in reversed(names)}.values())[::-1]
     shapes = _Shapes(data, split, channels_of(found))
     with ThreadPool(NUM_THREADS) as pool:
