@@ -113,7 +113,10 @@ def jobs(data: Path, root: Path) -> list[Job]:
 
     def go_on_training(out: Path) -> list[list[str]]:
         resume = ["train", "--resume", str(out / "run")]
-        return [resume] if (out / "run/weights/last.pt").is_file() else [begin_training(out)]
+        return [resume] if (out / "run/weights/last.pt").is_file() else [begin_training(out), *[resume] * settled(out)]
+
+    def settled(out: Path) -> bool:
+        return (out / "run/training.json").is_file()
 
     def same(words: list[str]) -> tuple[Callable[[Path], list[str]], Callable[[Path], list[list[str]]]]:
         return (lambda out: [*words, str(out)]), (lambda out: [[*words, str(out)]])
@@ -131,6 +134,8 @@ def runs(out: Path) -> Facts:
     found: Facts = {}
     for folder in _run_folders(out):
         for name in ("best.pt", "last.pt"):
+            if not (folder / "weights" / name).is_file():
+                continue
             model, ckpt = checkpoint.load(folder / "weights" / name)
             state = checkpoint.state_of(ckpt, name)
             tensors = {**model.state_dict(), **{f"latent {key}": value for key, value in state.tensors.items()}}

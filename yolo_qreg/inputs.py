@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+from yolo_qreg.data.identity import RECORD
 from yolo_qreg.data.registry import NAMED_DATA
 from yolo_qreg.errors import InputError
 from yolo_qreg.settings import host_folder
@@ -58,10 +60,20 @@ def last_checkpoint(run: Path) -> Path:
 
 
 def saved_nothing(folder: Path) -> bool:
-    """Tell whether a folder is that of a training of ours which was killed before it saved weights."""
+    """Tell whether a folder is that of a training of ours which was killed before it saved all of its first weights."""
     file = folder / SETTINGS
     ours = file.is_file() and "\nquant:" in file.read_text(encoding="utf-8", errors="replace")
-    return ours and not any(folder.glob("weights/*.pt"))
+    if not ours or (folder / "weights" / "last.pt").is_file():  # which is written after all others
+        return False
+    return not any(folder.glob("weights/*.pt")) or _unfinished(folder)
+
+
+def _unfinished(folder: Path) -> bool:
+    """Tell whether a run noted that it is not finished; of one that is, last.pt may have been removed."""
+    try:
+        return bool(json.loads((folder / RECORD).read_text(encoding="utf-8"))["finished"] is False)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return False
 
 
 def weights_to_run(given: Path) -> Path:
