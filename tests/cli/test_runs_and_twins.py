@@ -19,7 +19,7 @@ from yolo_qreg.evaluation.evaluate import load_material
 from yolo_qreg.host.trainer import QATTrainer
 
 SETTINGS = (
-    "imgsz=64 batch=4 nbs=4 workers=0 plots=False device=cpu optimizer=SGD warmup_epochs=0 amp=False".split()  # noqa: SIM905
+    "imgsz=64 batch=4 nbs=4 workers=0 plots=False device=cpu warmup_epochs=0 amp=False".split()  # noqa: SIM905
 )
 EVALUATION = "--corruptions fog --severity 3 --workers 0 --resamples 200".split()  # noqa: SIM905
 
@@ -92,7 +92,7 @@ def runs(place: Path, chdir: Callable[[Path], None]) -> Path:
     patch.undo()
     chdir(place / "here")
     train("--bits", "8", "epochs=1", project)
-    train("--bits", "32", "epochs=1", "lr0=0.02", "name=loose", project)
+    train("--bits", "32", "epochs=1", "weight_decay=0.001", "name=loose", project)
     chdir(place / "there")
     return folder
 
@@ -142,11 +142,13 @@ def test_what_is_no_twin_is_called_the_baseline(runs: Path, capsys: pytest.Captu
     """What differs is said on the terminal, in run.json and on the page."""
     given = [str(runs / "dorefa-8bit"), "--baseline", str(runs / "loose"), *EVALUATION]
     assert main(["eval-corrupted", *given, "--out", str(tmp_path)]) == 0
-    assert "loose is not the FP32 twin of dorefa-8bit: lr0 0.01 against 0.02" in capsys.readouterr().err
+    assert "loose is not the FP32 twin of dorefa-8bit: weight_decay 0.0005 against 0.001" in capsys.readouterr().err
     setup = json.loads((tmp_path / "run.json").read_text())["setup"]
     assert "baseline is FP32 twin of" not in setup
-    assert setup["baseline is no twin of (model against baseline)"] == {"dorefa-8bit": ["lr0 0.01 against 0.02"]}
-    assert "lr0 0.01 against 0.02" in (tmp_path / "report.html").read_text()
+    assert setup["baseline is no twin of (model against baseline)"] == {
+        "dorefa-8bit": ["weight_decay 0.0005 against 0.001"]
+    }
+    assert "weight_decay 0.0005 against 0.001" in (tmp_path / "report.html").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +167,7 @@ def stopped(runs: Path, place: Path, chdir: Callable[[Path], None]) -> Path:
 
 REFUSED = {
     "epochs=9": "epochs=9 cannot change on resuming, the run has 2; drop it, or start anew",
-    "lr0=0.5": "lr0=0.5 cannot change on resuming, the run has 0.01",
+    "momentum=0.5": "momentum=0.5 cannot change on resuming, the run has 0.9",
     "--bits 8": "--resume takes these from the run: --bits",
     "--data set/data.yaml": "is not what stopped was trained on (train: pictures of other file sizes",
     "--data nowhere/data.yaml": "data=nowhere/data.yaml does not exist",

@@ -539,7 +539,8 @@ def test_workers_of_a_multi_gpu_run_get_the_settings(data: Path, tmp_path: Path)
             "print('REPORT', json.dumps([type(trainer).__module__, type(trainer).__qualname__, trainer.args.quant, "
             "trainer.quant.to_dict(), len(quantized_layers(trainer.model))]))"
         )
-        done = python(code.replace("trainer.train()", report), cwd=tmp_path)
+        worker = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}  # as torch.distributed.run sets them
+        done = python(code.replace("trainer.train()", report), cwd=tmp_path, **worker)
     finally:
         ddp_cleanup(trainer, script)
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("REPORT "))

@@ -13,18 +13,19 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from torch import Tensor, nn, optim
 from torch.utils.data import DataLoader
 from ultralytics.engine import trainer as host_trainer
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.utils import DEFAULT_CFG, LOCAL_RANK, LOGGER, RANK, YAML
+from ultralytics.utils import DEFAULT_CFG, LOCAL_RANK, LOGGER, RANK
 from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
 
 from yolo_qreg import health, health_log
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.data.identity import RECORD
 from yolo_qreg.errors import InputError
-from yolo_qreg.files import absolute, scratch_folder, sweep
+from yolo_qreg.files import absolute, scratch_folder, sweep, write_atomic
 from yolo_qreg.host import checkpoint, compat, history
 from yolo_qreg.host.batchnorm import float_images, reestimate, training_images
 from yolo_qreg.host.datasets import refuse_code
@@ -34,6 +35,7 @@ from yolo_qreg.host.model import plan
 from yolo_qreg.host.origin import Origin, identify_data, identify_model
 from yolo_qreg.host.place import LOCK, RunLock, take_folder, take_run
 from yolo_qreg.host.resuming import check_continued
+from yolo_qreg.inputs import SETTINGS
 from yolo_qreg.patch import bake, quantize_convs, quantized_layers
 from yolo_qreg.processes import undisturbed
 
@@ -91,7 +93,7 @@ class QATTrainer(DetectionTrainer):
             import_module("corruptions.transforms")
         self.health_csv = self.save_dir / "quantization.csv"
         if RANK in {-1, 0}:
-            YAML.save(self.save_dir / "args.yaml", vars(self.args))
+            self._note_settings()
             sweep(self.save_dir, age=0)
             if not self.resume:
                 self.health_csv.unlink(missing_ok=True)
@@ -107,7 +109,7 @@ class QATTrainer(DetectionTrainer):
         if self._lock is None:
             return
         folder = Path(self.args.save_dir)
-        settings = {"args.yaml", "weights", LOCK, RECORD}
+        settings = {SETTINGS, "weights", LOCK, RECORD}
         if {path.name for path in folder.iterdir()} <= settings and not any(folder.glob("weights/*")):
             shutil.rmtree(folder, ignore_errors=True)
         self._lock.release()
@@ -118,6 +120,8 @@ class QATTrainer(DetectionTrainer):
         if not self.resume:
             self.args.quant = self.quant.to_dict()
         if LOCAL_RANK != -1:  # a worker: all this was seen to in the process that started it
+            if LOCAL_RANK == 0:  # the host has removed the folder of a new run since, and the lock with it
+                self._lock = RunLock.take(Path(self.args.save_dir))
             return
         if self.resume:
             check_continued(self.args, overrides, self._given)
@@ -162,10 +166,18 @@ class QATTrainer(DetectionTrainer):
         """Set up as the host does, then note what the training began from: the host may mend pictures as it scans."""
         super()._setup_train()
         if RANK in {-1, 0}:
+            self._note_settings()  # the host has rounded the image size, and fitted the batch and the warm-up
             if self.origin is None and not self.resume:
                 model = identify_model(self.args.model, self.args.pretrained, unwrap_model(self.model).yaml)
                 self.origin = Origin(data=identify_data(self.args.data), model=model)
             history.note_run(self.save_dir, self.origin)
+
+    def _note_settings(self) -> None:
+        """Write the settings in force into the run folder, where trainings are compared by them."""
+        plain = (bool, int, float, str, list, tuple, dict, type(None))
+        settings = {key: value if isinstance(value, plain) else str(value) for key, value in vars(self.args).items()}
+        text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+        write_atomic(self.save_dir / SETTINGS, lambda file: file.write(text.encode("utf-8", "surrogatepass")))
 
     def train(self) -> Any:
         """Train as the host does; then others may train in the run folder."""
@@ -292,6 +304,7 @@ class QATTrainer(DetectionTrainer):
         """Finish the files, then validate as the host does."""
         if RANK in {-1, 0} and self.last.exists():
             checkpoint.finish_run(self.last)
+            self._note_settings()
             history.mark_finished(self.save_dir)
         with _files_left_alone():
             super().final_eval()
