@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         unpack,
         write_report,
     )
-    from yolo_qreg.config import QuantConfig, TrainConfig
+    from yolo_qreg.config import Calibration, QuantConfig, TrainConfig
     from yolo_qreg.errors import InputError
     from yolo_qreg.evaluation.config import EvalConfig
     from yolo_qreg.evaluation.results import Delta, Results, Score
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _HOMES = {
+    "Calibration": "yolo_qreg.config",
     "Delta": "yolo_qreg.evaluation.results",
     "EvalConfig": "yolo_qreg.evaluation.config",
     "InputError": "yolo_qreg.errors",
@@ -55,6 +56,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Calibration",
     "Delta",
     "EvalConfig",
     "InputError",
