@@ -340,11 +340,12 @@ def main() -> int:
         todo = [job for job in jobs(data, root) if not given.only or job.name in given.only]
         plain = {job.name: uninterrupted(job, root / f"{_short(job)}-reference") for job in todo}
         table = {job.name: Row() for job in todo}
-        while sum(row.kills for row in table.values()) < given.kills:
-            job = min(todo, key=lambda job: table[job.name].kills)
-            row, (reference, seconds, changes) = table[job.name], plain[job.name]
-            trial(job, reference, root / f"{_short(job)}-{row.trials}", rng, row, seconds, changes)
-            print(f"{job.name}: {row.kills} kills, {row.faults} faults", file=sys.stderr, flush=True)
+        with suppress(KeyboardInterrupt):  # what is known by then is shown
+            while sum(row.kills for row in table.values()) < given.kills:
+                job = min(todo, key=lambda job: table[job.name].kills)
+                row, (reference, seconds, changes) = table[job.name], plain[job.name]
+                trial(job, reference, root / f"{_short(job)}-{row.trials}", rng, row, seconds, changes)
+                print(f"{job.name}: {row.kills} kills, {row.faults} faults", file=sys.stderr, flush=True)
     show(table)
     return int(any(row.faults for row in table.values()))
 
