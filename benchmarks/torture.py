@@ -59,7 +59,7 @@ class Job:
     Attributes:
         name: As in the table.
         begin: Returns its arguments for a folder.
-        go_on: Returns those that continue it there, out of several ways.
+        go_on: Returns those that continue it there, out of several ways; none if it had finished.
         facts: Returns all that has to be equal in the end.
         done: Returns what must not be done again, as it is now.
     """
@@ -113,7 +113,10 @@ def jobs(data: Path, root: Path) -> list[Job]:
 
     def go_on_training(out: Path) -> list[list[str]]:
         resume = ["train", "--resume", str(out / "run")]
-        return [resume] if (out / "run/weights/last.pt").is_file() else [begin_training(out), *[resume] * settled(out)]
+        last = out / "run/weights/last.pt"
+        if last.is_file() and not checkpoint.can_resume(last):
+            return []  # it had finished
+        return [resume] if last.is_file() else [begin_training(out), *[resume] * settled(out)]
 
     def settled(out: Path) -> bool:
         return (out / "run/training.json").is_file()
@@ -276,11 +279,13 @@ def trial(job: Job, reference: Facts, out: Path, rng: random.Random, row: Row, s
         row.left += command.end_of_all()
         sweep(out, age=0)
         done |= job.done(out)
-        words = rng.choice(job.go_on(out))
+        if not (ways := job.go_on(out)):
+            break
+        words = rng.choice(ways)
     else:
         command = Command(words, out.with_suffix(".end.log"))
         command.process.wait(PATIENCE)
-    if command.process.returncode != 0:
+    if command.process.returncode != 0 and job.go_on(out):
         row.unsaid += 1
         row.notes.append(f"{out.name}: status {command.process.returncode}: {command.log.read_text()[-500:]}")
         return

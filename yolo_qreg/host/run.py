@@ -88,6 +88,8 @@ def resume(run: Path, settings: Mapping[str, Any] | None = None, data: str | Pat
     if last.is_dir():
         return _begin_again(last.resolve(), overrides)
     if not checkpoint.can_resume(last):
+        if last.parent.name == "weights":
+            history.mark_finished(last.resolve().parents[1])  # it may have been killed before it could note that
         raise InputError(f"{last} is of a training that finished; start a new one with --model {last}")
     if checkpoint.has_epochs_left(last):
         return _run(overrides | {"resume": str(last)} | FIXED)
