@@ -40,8 +40,7 @@ def dorefa(weight: Tensor, bits: int) -> Tensor:
 
 
 def _peak(t: Tensor) -> Tensor:
-    low, high = t.aminmax()
-    peak = torch.maximum(high, -low)
+    peak = t.abs().amax()
     return peak.masked_fill(peak < torch.finfo(t.dtype).tiny, 1.0)
 
 
