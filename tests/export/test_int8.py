@@ -14,6 +14,7 @@ from yolo_qreg.cli import main
 from yolo_qreg.config import Calibration
 from yolo_qreg.data.shapes import ensure_shapes
 from yolo_qreg.errors import InputError
+from yolo_qreg.export.describe import describe
 from yolo_qreg.export.graph import PackedWeight
 from yolo_qreg.export.int8 import Int8Weight, to_int8
 from yolo_qreg.export.weights import read_checkpoint
@@ -92,6 +93,9 @@ def test_onnx_holds_the_integers_and_shares_the_scales(
     source = trained("lsq-2bit").path
     out = tmp_path / "a.onnx"
     to_int8(source, out, openvino=False, calibration=Calibration(data=shapes, images=2, ranges="minmax"), imgsz=SIDE)
+    found = describe(out)
+    assert (found.kind, {layer.bits for layer in found.layers}) == ("int8 ONNX", {2})
+    assert all(layer.levels_used <= 4 for layer in found.layers)
     model = onnx.load(str(out))
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     weights, _, _ = read_checkpoint(source)

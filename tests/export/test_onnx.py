@@ -16,6 +16,7 @@ from torch import nn
 from yolo_qreg.cli import main
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
+from yolo_qreg.evaluation.models import subjects
 from yolo_qreg.export.describe import describe
 from yolo_qreg.export.graph import read
 from yolo_qreg.export.onnx import to_onnx
@@ -214,6 +215,17 @@ def damaged(model: Any, how: str) -> bytes:
         note.value = json.dumps(held | {"layers": {"a": [9, [1, 1, 1, 1], "a.weight"]}})
     data: bytes = model.SerializeToString()
     return data[: len(data) // 2] if how == "cut" else data
+
+
+def test_an_evaluation_knows_what_it_is(exported: Callable[[str], Path], tmp_path: Path) -> None:
+    """Method, width and classes are in the file; other ONNX models stay nameless."""
+    (ours,) = subjects([exported("lsq-2bit")])
+    assert (ours.model.method, ours.model.bits, ours.names, ours.imgsz) == ("lsq", 2, NAMES, SIDE)
+    assert ours.model.size_mb == exported("lsq-2bit").stat().st_size / 1e6
+    foreign = tmp_path / "foreign.onnx"
+    foreign.write_bytes(damaged(onnx.load(str(exported("lsq-2bit"))), "foreign"))
+    (theirs,) = subjects([foreign])
+    assert (theirs.model.method, theirs.model.bits) == (None, None)
 
 
 @pytest.mark.parametrize("how", ["no codes", "short codes", "newer", "foreign", "odd note", "odd layer", "cut"])

@@ -11,7 +11,7 @@ from pathlib import Path
 from yolo_qreg.data.shapes import CLASS_NAMES as SHAPES_NAMES
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.results import Model
-from yolo_qreg.export.describe import describe
+from yolo_qreg.export.describe import describe, says_what_it_is
 from yolo_qreg.host.history import past_runs, read_run
 from yolo_qreg.host.origin import Training, identify_data
 from yolo_qreg.inputs import weights_to_run
@@ -97,7 +97,7 @@ def _sha256(path: Path) -> str:
 def _subject(path: Path, name: str, digest: str) -> Subject:
     run = _run_of(path)
     folder = None if run is None else str(run)
-    if path.suffix != ".pt":
+    if not says_what_it_is(path):
         files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
         size_mb = sum(file.stat().st_size for file in files) / 1e6
         exported = Model(name=name, file=path.name, sha256=digest, method=None, bits=None, size_mb=size_mb, run=folder)
@@ -105,6 +105,8 @@ def _subject(path: Path, name: str, digest: str) -> Subject:
     found = describe(path)
     widths = [layer.bits for layer in found.layers]
     size = found.totals.packed_bytes if widths else found.totals.float32_bytes
+    if path.suffix != ".pt":  # what is to be carried is the file
+        size = found.size_bytes
     model = Model(
         name=name,
         file=path.name,

@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,6 @@ import numpy as np
 from torch import Tensor
 
 from yolo_qreg.config import QuantConfig
-from yolo_qreg.errors import InputError
 from yolo_qreg.export import packed
 from yolo_qreg.export.codes import Coded
 from yolo_qreg.export.weights import Weights, is_safetensors, weights_of
@@ -24,9 +24,16 @@ from yolo_qreg.inputs import checkpoint_of
 from yolo_qreg.quant.registry import FLOAT_BITS
 
 Kind = Literal[
-    "unfinished checkpoint", "finished checkpoint", "plain export", "packed weights", "packed ONNX", "plain Ultralytics"
+    "unfinished checkpoint",
+    "finished checkpoint",
+    "plain export",
+    "packed weights",
+    "packed ONNX",
+    "int8 ONNX",
+    "plain Ultralytics",
 ]
 
+BYTE = 8
 FLOAT_BYTES = 4
 PACKED_FLOAT_BYTES = 2
 
@@ -166,6 +173,20 @@ def describe(path: Path) -> Description:
     return _describe(path, trained if state.tensors else "plain export", weights, names, args, ckpt)
 
 
+def says_what_it_is(path: Path) -> bool:
+    """Tell whether `describe` knows a weight file: a .pt or, where onnx is installed, an ONNX model of ours."""
+    if path.suffix != ".onnx":
+        return path.suffix == ".pt"
+    if find_spec("onnx") is None:
+        return False
+    from yolo_qreg.export import graph
+
+    try:
+        return graph.NOTE in graph.metadata_of(path)
+    except Exception:  # protobuf raises types of its own; whoever runs the file will say what is wrong with it
+        return False
+
+
 def _describe(
     path: Path, kind: Kind, weights: Weights, names: list[str], args: Mapping[str, Any], facts: Mapping[str, Any]
 ) -> Description:
@@ -185,11 +206,9 @@ def _describe(
 
 
 def _describe_onnx(path: Path) -> Description:
-    """Describe a packed ONNX model; SQNR is not known there, and data and epochs of the training neither."""
+    """Describe an ONNX model of ours; SQNR is not known there, and data and epochs of the training neither."""
     from yolo_qreg.export import graph  # loads onnx
 
-    if not path.is_file():
-        raise InputError(f"{path} is not a file; name an ONNX model that yolo-qreg export wrote")
     held = graph.read(path)
     layers = tuple(
         LayerInfo(
@@ -198,7 +217,8 @@ def _describe_onnx(path: Path) -> Description:
             bits=held.bits[name],
             levels_used=len(np.unique(codes)),
             sqnr_db=None,
-            size_bytes=graph.stored_bytes(codes.size, held.bits[name]) + FLOAT_BYTES * codes.shape[0],
+            size_bytes=graph.stored_bytes(codes.size, 8 if held.int8 else held.bits[name])
+            + FLOAT_BYTES * codes.shape[0],
         )
         for name, codes in held.codes.items()
     )
@@ -215,7 +235,9 @@ def _describe_onnx(path: Path) -> Description:
     args = {"imgsz": size[0]} if isinstance(size, list) and size else {}
     facts: dict[str, Any] = {key: held.metadata[key] for key in ("date", "version") if key in held.metadata}
     config = QuantConfig.from_dict(held.config)
-    found = _compose(path, "packed ONNX", config, layers, totals, _names(names), args, facts)
+    found = _compose(
+        path, "int8 ONNX" if held.int8 else "packed ONNX", config, layers, totals, _names(names), args, facts
+    )
     return replace(found, training=replace(found.training, data=None, epochs=None))
 
 

@@ -29,6 +29,8 @@ NOTE = "qreg"
 FORMAT = 1
 CODES = ".codes"
 """Ending of the tensor that holds a weight's codes."""
+INT8 = ".int8"
+"""Ending of the tensor that holds a weight's integers in a model that computes in int8."""
 CONTAINERS = (1, 2, 4, 8)
 """Widths of which a byte holds a whole number."""
 BYTE = 8
@@ -127,14 +129,16 @@ class Held:
 
     Attributes:
         config: How it was quantized, as plain data.
-        codes: By layer, uint8 [O, I, K, K].
+        int8: Whether it computes in int8; activations are float otherwise.
+        codes: By layer, uint8 [O, I, K, K]; in a model that computes in int8 its integers, int8.
         bits: By layer.
         floats: Number of floating point values beside the codes, scales included.
         metadata: Further entries, the host's among them.
     """
 
     config: dict[str, Any]
-    codes: dict[str, NDArray[np.uint8]]
+    int8: bool
+    codes: dict[str, NDArray[np.uint8] | NDArray[np.int8]]
     bits: dict[str, int]
     floats: int
     metadata: dict[str, str]
@@ -158,16 +162,24 @@ def read(path: Path) -> Held:
         if found["format"] != FORMAT:
             raise InputError(f"{path} has ONNX format {found['format']}, this release reads {FORMAT}; update yolo-qreg")
         bits = {layer: int(width) for layer, (width, _, _) in found["layers"].items()}
+        int8 = found.get("kind") == "int8"
         codes = {
-            layer: read_codes(model, name, width, tuple(shape))
+            layer: (_read_int8(model, name) if int8 else read_codes(model, name, width, tuple(shape)))
             for layer, (width, shape, name) in found["layers"].items()
         }
         floats = sum(math.prod(t.dims) for t in model.graph.initializer if t.data_type == TensorProto.FLOAT)
-        return Held(config=dict(found["config"]), codes=codes, bits=bits, floats=floats, metadata=metadata)
+        return Held(config=dict(found["config"]), int8=int8, codes=codes, bits=bits, floats=floats, metadata=metadata)
     except InputError:
         raise
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError, StopIteration) as error:
         raise InputError(f"{path} is damaged ({type(error).__name__}: {error}); export it again") from error
+
+
+def _read_int8(model: ModelProto, name: str) -> NDArray[np.int8]:
+    found = [tensor for tensor in model.graph.initializer if tensor.name == name + INT8]
+    if len(found) != 1 or found[0].data_type != TensorProto.INT8:
+        raise ValueError(f"tensor {name + INT8} is missing")
+    return numpy_helper.to_array(found[0])
 
 
 def metadata_of(path: Path) -> dict[str, str]:

@@ -201,7 +201,7 @@ def _replace_weights(found: ModelProto, weights: Mapping[str, Int8Weight]) -> No
     for layer, weight in weights.items():
         name = f"{layer}.weight"
         parts: dict[str, NDArray[Any]] = {
-            f"{name}.int8": weight.values,
+            name + graph.INT8: weight.values,
             f"{name}.scale": weight.scale,
             f"{name}.zero": np.zeros(len(weight.scale), np.int8),
         }
@@ -227,7 +227,7 @@ def _check_integers(file: Path, weights: Mapping[str, Int8Weight]) -> dict[str, 
     held = {tensor.name: tensor for tensor in onnx.load(str(file)).graph.initializer}
     digest = hashlib.sha256()
     for layer, weight in sorted(weights.items()):
-        values = numpy_helper.to_array(held[f"{layer}.weight.int8"])
+        values = numpy_helper.to_array(held[f"{layer}.weight{graph.INT8}"])
         if not np.array_equal(values, weight.values):
             raise InputError(f"integers of {layer} do not read back as they were written; please report this")
         digest.update(values.tobytes())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import click
 
+from yolo_qreg.errors import printable
 from yolo_qreg.evaluation.results import ALL, BENCHMARK, Delta, Results
 from yolo_qreg.report.headline import Row, equation5_text, rows_of
 from yolo_qreg.report.text import (
@@ -73,8 +74,8 @@ def corruption_table(results: Results) -> str:
 
 
 def ascii_text(text: str) -> str:
-    """Return a text with signs that any terminal has."""
-    return text.replace(MINUS, "-").replace(DASH, "-").replace(PLUS_MINUS, "+-")
+    """Return a text with signs that any terminal has; control characters in names are escaped."""
+    return printable(text.replace(MINUS, "-").replace(DASH, "-").replace(PLUS_MINUS, "+-"))
 
 
 def _marked(delta: Delta | None, digits: int = 1) -> str:
