@@ -91,7 +91,9 @@ def test_quiet_says_nothing(data: Path, tmp_path: Path, capfd: pytest.CaptureFix
 
 def test_what_was_run_is_noted_as_a_command(data: Path, tmp_path: Path) -> None:
     """The command that run.json names builds the same settings again."""
-    config = EvalConfig(weights=["a b.pt"], data="shapes", out=tmp_path, corruptions=["noise", "fog"], strict=True, **{
+    weights = tmp_path / "a b.pt"
+    weights.touch()
+    config = EvalConfig(weights=[weights], data="shapes", out=tmp_path, corruptions=["noise", "fog"], strict=True, **{
         key: SMALL[key] for key in ("severities", "imgsz", "resamples")
     })  # fmt: skip
     noted: list[EvalConfig] = []
@@ -114,9 +116,9 @@ def test_what_was_run_is_noted_as_a_command(data: Path, tmp_path: Path) -> None:
         ({"severities": [True]}, "severity True is not one of"),
         ({"corruptions": ["rain"]}, "'rain' is no corruption"),
         ({"imgsz": 100}, "imgsz=100 is no multiple of 32; use 96"),
-        ({"batch": 0}, "batch=0 is not a whole number of 1 or more"),
-        ({"resamples": 5}, "resamples=5 is not a whole number of 200 or more"),
-        ({"workers": -1}, "workers=-1 is not a whole number of 0 or more"),
+        ({"batch": 0}, "batch=0 is not a whole number from 1 to 4,096"),
+        ({"resamples": 5}, "resamples=5 is not a whole number from 200 to 20,000"),
+        ({"workers": -1}, "workers=-1 is not a whole number from 0 to 256"),
         ({"limit": 2.5}, "limit=2.5 is not a whole number"),
         ({"palette": "pink"}, "palette='pink' is unknown; choose one of paper, accessible"),
     ],
@@ -144,7 +146,10 @@ def test_every_command_has_its_function() -> None:
     """Settings of an evaluation are the options of its command, by name or by the table that renames them."""
     command = cli.get_command(click.Context(cli), "eval-corrupted")
     assert command is not None
-    options = {param.name for param in command.params} - {"names", "severities"} | {"corruptions", "severities"}
+    options = {param.name for param in command.params} - {"names", "severities", "trust"} | {
+        "corruptions",
+        "severities",
+    }
     assert options == set(EvalConfig.__dataclass_fields__)
     assert set(COMMANDS) >= {"train", "eval-corrupted", "study", "export", "unpack", "info", "report"}
 

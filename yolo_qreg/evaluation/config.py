@@ -36,7 +36,7 @@ class EvalConfig:
         data: "voc", "shapes" or a data set's YAML file, of which the `val` split is taken; by default what the models
             were trained on.
         out: Folder of the results.
-        corruptions: Names, or groups: all, benchmark, noise, blur, weather, digital.
+        corruptions: Names, or groups: all, benchmark, holdout, noise, blur, weather, digital.
         severities: Each 1 to 5.
         imgsz: Longer side of pictures as models see them, in pixels, a multiple of 32; by default that of the training.
         batch: Pictures at a time.
