@@ -134,6 +134,17 @@ def test_the_readme_is_short_and_leads_everywhere() -> None:
         assert f"](docs/{page.name})" in text
 
 
+def test_messages_that_are_explained_are_those_of_the_program() -> None:
+    """What stands as code in the first column of the table of troubles is said by the source, word for word."""
+    files = sorted(file for package in ("yolo_qreg", "corruptions") for file in (ROOT / package).rglob("*.py"))
+    source = "".join(file.read_text(encoding="utf-8") for file in files)
+    source = re.sub(r'"\n\s*f?"', "", source)
+    rows = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8"), re.M)
+    told = [part.strip(" ,") for row in rows for text in re.findall("`(.+?)`", row) for part in text.split("...")]
+    assert len(told) > 5
+    assert [part for part in told if part.removeprefix("--") not in source] == []
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_names_its_page(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The last line of each command's help is a page that is there."""
