@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from short_runs import LSQ, STEPS_PER_EPOCH, Run, assert_same, overrides, python
+from short_runs import LSQ, SETTINGS, STEPS_PER_EPOCH, Run, assert_same, overrides, python
 from torch import Tensor
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from yolo_qreg import QATTrainer, QuantConfig
+from yolo_qreg.config import TrainConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.host import checkpoint
 from yolo_qreg.patch import quantized_layers
@@ -210,3 +211,26 @@ def test_a_run_killed_between_its_files_repeats_the_epoch(train: Train, monkeypa
     monkeypatch.setattr(checkpoint, "save", lambda path, ckpt: (written.append(path.name), save(path, ckpt)))
     train(QuantConfig(bits=8), epochs=1, save_period=1)
     assert written[:3] == ["best.pt", "epoch0.pt", "last.pt"]
+
+
+def test_a_run_that_saved_nothing_begins_again_as_it_began(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what the host was asked, not with the optimizer that it chose then, which makes another training."""
+    from yolo_qreg.host import run as runs
+
+    def train(name: str) -> Path:
+        own = {"optimizer": "auto", "epochs": 1, "project": str(tmp_path), "name": name}
+        return runs.train(TrainConfig(quant=LSQ, data=str(data), settings={**SETTINGS, **own}))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    whole = train("whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", killed)
+        with pytest.raises(KeyboardInterrupt, match="it begins again"):
+            train("killed")
+    again = runs.resume(tmp_path / "killed")
+    ours, theirs = (checkpoint.load(folder / "weights" / "last.pt")[0].state_dict() for folder in (again, whole))
+    assert_same(ours, theirs)

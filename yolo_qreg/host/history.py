@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,9 +48,16 @@ def state_folder() -> Path:
     return (Path(shared) if shared else Path.home() / ".local" / "state") / "yolo-qreg"
 
 
-def note_run(folder: Path, origin: Origin | None) -> None:
-    """Write into the folder of a run that begins what its training begins from, and into the index where it lies."""
-    _write_record(folder, {"finished": False, "origin": origin.to_dict() if origin else None})
+def note_run(folder: Path, origin: Origin | None, asked: Mapping[str, Any] | None = None) -> None:
+    """Write into the folder of a run that begins what its training begins from, and into the index where it lies.
+
+    Args:
+        folder: Of the run.
+        origin: Its data set and model; None where that is not known.
+        asked: The settings before the host chose those that were left to it; None for a run that is resumed.
+    """
+    record: dict[str, Any] = {"finished": False, "origin": origin.to_dict() if origin else None}
+    _write_record(folder, record if asked is None else {**record, "asked": dict(asked)})
     place = str(folder.resolve())
     entry = state_folder() / INDEX / hashlib.sha256(place.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     with suppress(OSError):  # a home that cannot be written to: runs are still found where the host puts them
@@ -70,6 +77,12 @@ def mark_finished(folder: Path) -> None:
 def origin_of(folder: Path) -> Origin | None:
     """Return what the training of a run folder began from; None where that was not recorded."""
     return Origin.from_dict(_record(folder).get("origin"))
+
+
+def asked_of(folder: Path) -> dict[str, Any] | None:
+    """Return the settings that a training was begun with; None where that was not recorded."""
+    found = _record(folder).get("asked")
+    return found if isinstance(found, dict) else None
 
 
 def past_runs(beside: Path | None = None) -> Iterator[PastRun]:

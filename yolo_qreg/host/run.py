@@ -106,7 +106,7 @@ def _begin_again(run: Path, changes: Mapping[str, Any]) -> Path:
     """Train in the folder of a run that saved nothing, by its own settings."""
     _check_unchanged(changes)
     with _input_errors(OSError, ValueError):
-        held = YAML.load(run / SETTINGS)
+        held = history.asked_of(run) or YAML.load(run / SETTINGS)
     own = {key: value for key, value in held.items() if key in host_settings() or key in {"augmentations", "quant"}}
     origin = history.origin_of(run)
     if origin is not None:

@@ -92,6 +92,7 @@ class QATTrainer(DetectionTrainer):
         if getattr(self.args, "augmentations", None):  # by now dicts; albumentations knows their classes by name
             import_module("corruptions.transforms")
         self.health_csv = self.save_dir / "quantization.csv"
+        self._asked = None if self.resume else self._settings()
         if RANK in {-1, 0}:
             self._note_settings()
             sweep(self.save_dir, age=0)
@@ -166,17 +167,20 @@ class QATTrainer(DetectionTrainer):
         """Set up as the host does, then note what the training began from: the host may mend pictures as it scans."""
         super()._setup_train()
         if RANK in {-1, 0}:
-            self._note_settings()  # the host has rounded the image size, and fitted the batch and the warm-up
             if self.origin is None and not self.resume:
                 model = identify_model(self.args.model, self.args.pretrained, unwrap_model(self.model).yaml)
                 self.origin = Origin(data=identify_data(self.args.data), model=model)
-            history.note_run(self.save_dir, self.origin)
+            history.note_run(self.save_dir, self.origin, self._asked)
+            self._note_settings()  # the host has rounded the image size, fitted the batch and chosen the optimizer
+
+    def _settings(self) -> dict[str, Any]:
+        """Return the settings in force as plain data."""
+        plain = (bool, int, float, str, list, tuple, dict, type(None))
+        return {key: value if isinstance(value, plain) else str(value) for key, value in vars(self.args).items()}
 
     def _note_settings(self) -> None:
         """Write the settings in force into the run folder, where trainings are compared by them."""
-        plain = (bool, int, float, str, list, tuple, dict, type(None))
-        settings = {key: value if isinstance(value, plain) else str(value) for key, value in vars(self.args).items()}
-        text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(self._settings(), sort_keys=False, allow_unicode=True)
         write_atomic(self.save_dir / SETTINGS, lambda file: file.write(text.encode("utf-8", "surrogatepass")))
 
     def train(self) -> Any:

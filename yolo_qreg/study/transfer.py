@@ -166,6 +166,7 @@ def _local_record(file: Path, study: Study) -> bytes:
     """Name the place that the data set has here; its content is compared wherever it is used."""
     found = json.loads(file.read_text(encoding="utf-8"))
     found["origin"]["data"]["path"] = whereabouts(study.data)
+    found.pop("asked", None)  # settings with places of the other machine; this training is over
     return (json.dumps(found, indent=1) + "\n").encode()
 
 
