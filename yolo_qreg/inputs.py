@@ -121,4 +121,4 @@ def check_model_file(model: str | Path) -> None:
 
 
 def _shipped_by_host(kind: str, name: str) -> bool:
-    return any((host_folder() / "cfg" / kind).rglob(name))
+    return any(file.name == name for file in (host_folder() / "cfg" / kind).rglob("*"))

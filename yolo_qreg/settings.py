@@ -105,7 +105,9 @@ _FINITE = Rule(_number, "a finite number")
 _FROM_ZERO = Rule(lambda value: _number(value) and value >= 0, "a number of 0 or more")
 _SHARE = Rule(lambda value: _number(value) and 0 <= value <= 1, "a number from 0 to 1")
 _YES_NO = Rule(lambda value: isinstance(value, bool), "True or False")
-_FILE = Rule(lambda value: Path(value).is_file(), "a file", "name a YAML file of settings")
+_FILE = Rule(
+    lambda value: isinstance(value, (str, Path)) and Path(value).is_file(), "a file", "name a YAML file of settings"
+)
 _HOURS = Rule(lambda value: _number(value) and 0 < value <= _MANY, f"a number of hours above 0, up to {_MANY:,}")
 
 RULES: Mapping[str, Rule] = {
@@ -173,7 +175,7 @@ def check_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         if key in FIXED and value != FIXED[key]:
             raise InputError(f"{key}={value} does not fit: yolo-qreg train trains detectors; drop it")
         if key not in known and key not in _UNLISTED:
-            near = get_close_matches(key, known, n=1, cutoff=0)[0]
+            near = get_close_matches(str(key), known, n=1, cutoff=0)[0]
             raise InputError(f"{shown(key)!r} is not an Ultralytics training setting; did you mean {near!r}?")
         rule = RULES.get(key)
         if rule is not None and not rule.holds(value):
@@ -205,7 +207,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     if len(value) > _LONGEST_VALUE:
         raise InputError(f"{shown(key)}={shown(value)} has {len(value):,} characters; no setting is that long")
     words = {"none": None, "true": True, "false": False}
-    if value.lower() in words:
+    if value.lower() in words and (key not in _AS_WRITTEN or value.lower() == "none"):
         return key, words[value.lower()]
     if key in _AS_WRITTEN:
         return key, value

@@ -105,6 +105,31 @@ def test_a_run_killed_in_its_first_epoch_is_begun_again_in_place(runs: Path, pla
     assert yaml.safe_load((run / "args.yaml").read_text())["data"] == str(place / "here" / "set" / "data.yaml")
 
 
+BEGUN = {
+    ("device=99", ""): "Invalid CUDA 'device=99' requested",
+    ("workers=0", "model: gone/x.pt"): "model=gone/x.pt is not a file",
+    ("workers=0", "pretrained: gone/x.pt"): "gone/x.pt is not a file",
+    ("workers=0", "- model"): "args.yaml holds no settings (",
+}
+
+
+@pytest.mark.parametrize(("word", "line"), BEGUN)
+def test_a_run_that_cannot_be_begun_again_stays(
+    word: str, line: str, runs: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Its settings are in no other place: what is given now is wrong, or its file was changed."""
+    source = runs / "dorefa-8bit"
+    record = json.loads((source / "training.json").read_text())
+    (tmp_path / "training.json").write_text(json.dumps({"origin": record["origin"], "finished": False}))
+    (tmp_path / "args.yaml").write_text((source / "args.yaml").read_text() + line + "\n")
+    (tmp_path / "weights").mkdir()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert main(["train", "--resume", str(tmp_path), word]) == 2
+    lines = [row for row in capsys.readouterr().err.splitlines() if row.startswith("error: ")]
+    assert len(lines) == 1 and BEGUN[word, line] in lines[0]
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file() and path.name != ".lock"} == before
+
+
 def test_the_newest_run_is_evaluated_from_any_folder(
     runs: Path, place: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

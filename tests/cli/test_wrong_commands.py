@@ -11,8 +11,8 @@ import click
 import pytest
 
 from yolo_qreg.cli import cli, main
-from yolo_qreg.errors import printable
-from yolo_qreg.settings import RULES, host_settings
+from yolo_qreg.errors import InputError, printable
+from yolo_qreg.settings import RULES, check_settings, host_settings
 
 HOME = Path(__file__).parents[2]
 NONSENSE = {
@@ -34,7 +34,7 @@ NONSENSE = {
     "amp": ("fp8", "3"),
     "augmentations": ("5", "x"),
     "pretrained": ("5", "[1]"),
-    "cfg": ("5", "nowhere.yaml", "."),
+    "cfg": ("5", "true", "nowhere.yaml", "."),
     "scale": ("2", "-1", "[1]", "x"),
     "plots": ("no", "1"),
     "save": ("yes", "0"),
@@ -48,7 +48,13 @@ OTHER = (
     *("train epoch=5", "train epochs", "train =5", "train epochs=", "train epochs=1 epochs=2", "train seed=3"),
     *("train data=x", "train model=x", "train task=segment", "train lr0=" + "-" * 50_000 + "1"),
     *("train --bits 9", "train --bits x", "train --method pact", "train --seed -1", "train --seed 99999999999"),
-    *("train --data nope.yaml", "train --data /no", "train --data {empty}", "train --model {empty}", "train --nope"),
+    *(
+        "train --data nope.yaml",
+        "train --data **.yaml",
+        "train --data {empty}",
+        "train --model {empty}",
+        "train --nope",
+    ),
     *("train --model no/x.pt", "train --resume /no", "train --resume .", "train --resume {empty}"),
     *("study --data /no", "study --data {empty}", "study --model no/x.pt", "study --out {empty}", "study a b"),
     *("study nothere", "study batch=-7", "study lr0=nan", "study epoch=5", "study epochs=1 epochs=2", "study --jobs 0"),
@@ -130,6 +136,12 @@ def test_every_setting_of_the_table_is_the_hosts_and_its_default_is_good() -> No
     for key, rule in RULES.items():
         assert key in known or key == "augmentations"
         assert rule.holds(known.get(key)) or known.get(key) is None
+
+
+def test_keys_of_a_recipe_may_be_numbers() -> None:
+    """YAML has such, and no setting is called so."""
+    with pytest.raises(InputError, match="'1' is not an Ultralytics training setting"):
+        check_settings({1: 2})  # type: ignore[dict-item]
 
 
 def test_control_characters_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,10 +53,7 @@ def train(config: TrainConfig) -> Path:
     settings = _with_recipe(check_settings(config.settings))
     name = settings.pop("name", None) or config.quant.label
     model = str(config.model)
-    check_model(model)
-    start = settings.get("pretrained")
-    if isinstance(start, (str, Path)) and (Path(start).parent != Path() or Path(start).is_file()):
-        checkpoint.load(start)
+    check_start(model, settings.get("pretrained"))
     overrides = settings | {
         "name": name,
         "data": str(resolve_data(config.data)),
@@ -88,26 +85,36 @@ def resume(run: Path, settings: Mapping[str, Any] | None = None, data: str | Pat
     if last.is_dir():
         return _begin_again(last.resolve(), overrides)
     if not checkpoint.can_resume(last):
-        if last.parent.name == "weights":
-            history.mark_finished(last.resolve().parents[1])  # it may have been killed before it could note that
+        history.mark_finished(_folder_of(last))  # it may have been killed before it could note that
         raise InputError(f"{last} is of a training that finished; start a new one with --model {last}")
     if checkpoint.has_epochs_left(last):
         return _run(overrides | {"resume": str(last)} | FIXED)
     _check_unchanged(overrides)
-    folder = last.resolve().parents[1]
+    folder = _folder_of(last)
     lock = take_run(folder)
-    checkpoint.finish_run(last)
-    history.mark_finished(folder)
-    lock.release()
+    try:
+        checkpoint.finish_run(last)
+        history.mark_finished(folder)
+    finally:
+        lock.release()
     return folder
+
+
+def _folder_of(last: Path) -> Path:
+    """Return the run folder of a last.pt; one that lies elsewhere was copied there, and is a run by itself."""
+    folder = last.resolve().parent
+    return folder.parent if folder.name == "weights" else folder
 
 
 def _begin_again(run: Path, changes: Mapping[str, Any]) -> Path:
     """Train in the folder of a run that saved nothing, by its own settings."""
     _check_unchanged(changes)
-    with _input_errors(OSError, ValueError):
-        held = history.asked_of(run) or YAML.load(run / SETTINGS)
+    try:
+        held = history.asked_of(run) or dict(YAML.load(run / SETTINGS))
+    except Exception as error:  # whatever the parsers of YAML and of text raise
+        raise InputError(f"{run / SETTINGS} holds no settings ({first_line(error)}); begin a new run") from error
     own = {key: value for key, value in held.items() if key in host_settings() or key in {"augmentations", "quant"}}
+    check_start(str(own.get("model")), own.get("pretrained"))
     origin = history.origin_of(run)
     if origin is not None:
         changes = {**changes, "data": str(confirm_data(changes.get("data"), origin.data, run.name))}
@@ -145,6 +152,17 @@ def _with_recipe(settings: dict[str, Any]) -> dict[str, Any]:
         ) from error
     passed = {key: value for key, value in recipe.items() if key not in OPTIONS | FIXED | {"cfg": "", "name": ""}}
     return check_settings(passed) | settings
+
+
+def check_start(model: str, pretrained: object) -> None:
+    """Check what a training begins from: the model, and the weight file of pretrained=FILE.
+
+    Raises:
+        InputError: One cannot be used.
+    """
+    check_model(model)
+    if isinstance(pretrained, (str, Path)) and (Path(pretrained).parent != Path() or Path(pretrained).is_file()):
+        checkpoint.load(pretrained)
 
 
 def check_model(model: str) -> None:

@@ -81,6 +81,7 @@ class QATTrainer(DetectionTrainer):
         self._given = None if given is None else self.quant
         self.origin: Origin | None = None
         self._lock: RunLock | None = None
+        self._began_before = False
         try:
             super().__init__(cfg, overrides, _callbacks)
             check_precision(self.args.amp, self.device)
@@ -106,12 +107,13 @@ class QATTrainer(DetectionTrainer):
     # ------------------------------------------------------------------------------------------------ set-up
 
     def discard_empty_run(self) -> None:
-        """Remove the run folder of a training that failed at once; one that holds anything but settings stays."""
+        """Remove the run folder of a training that failed at once, unless it is older or holds more than settings."""
         if self._lock is None:
             return
         folder = Path(self.args.save_dir)
         settings = {SETTINGS, "weights", LOCK, RECORD}
-        if {path.name for path in folder.iterdir()} <= settings and not any(folder.glob("weights/*")):
+        found = {path.name for path in folder.iterdir()}
+        if not self._began_before and found <= settings and not any(folder.glob("weights/*")):
             shutil.rmtree(folder, ignore_errors=True)
         self._lock.release()
 
@@ -133,6 +135,7 @@ class QATTrainer(DetectionTrainer):
                 if isinstance(given, (str, Path)) and Path(given).is_file():
                     setattr(self.args, key, str(absolute(given)))
             folder, self._lock = take_folder(self.args)
+            self._began_before = (folder / SETTINGS).is_file()
             self.args.save_dir = str(folder)
 
     def get_dataset(self) -> dict[str, Any]:
