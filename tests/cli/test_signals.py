@@ -58,3 +58,28 @@ def test_a_bunch_of_signals_is_one() -> None:
 def test_nohup_is_respected() -> None:
     """A command that was started to survive its terminal does."""
     assert ended_by(signal.SIGHUP, signal.SIGTERM, nohup=True) == (143, "continue with: x\n")
+
+
+UNREAD = """
+import click
+import yolo_qreg.cli as command_line
+
+def work():
+    while True:
+        print("a line of output", flush=True)
+
+command_line.LazyGroup.get_command = lambda *_: click.Command("env", callback=work)
+command_line.run()
+"""
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_command_whose_output_is_closed_ends_without_a_traceback(both: bool) -> None:
+    """With the status that shells know, and one line where standard error is read."""
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT if both else subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", UNREAD, "env"], **streams, text=True) as process:  # type: ignore[call-overload]
+        process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read() if process.stderr else ""
+        assert process.wait(30) == 128 + signal.SIGPIPE
+    assert said == ("" if both else "nobody reads the output any more; repeat or resume, with the output into a file\n")

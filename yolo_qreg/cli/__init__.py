@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from io import TextIOWrapper
+from typing import Any
 
 import click
 
@@ -54,6 +58,12 @@ _REMEDIES = {
     errno.EROFS: "choose a place that you may write to",
 }
 """What to do about errors of the operating system; about others, a full disk the first of them, free space."""
+UNREAD = 128 + signal.SIGPIPE
+"""Status of a command whose output nobody reads any more, as of any other in a pipe."""
+
+
+class Unread(Exception):  # noqa: N818
+    """Nobody reads the output any more; of a `BrokenPipeError`, click would make status 1 without a word."""
 
 
 class LazyGroup(click.Group):
@@ -70,6 +80,13 @@ class LazyGroup(click.Group):
         command: click.Command = import_module(f"yolo_qreg.cli.{cmd_name.replace('-', '_')}").command
         command.epilog = f"More, with the project's sources: docs/{PAGES[cmd_name]}.md"
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise Unread from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
@@ -98,7 +115,7 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Arguments without the program's name; those of the process by default.
 
     Returns:
-        0 on success, 2 on bad input (one line on standard error), 130 after Ctrl-C.
+        0 on success, 2 on bad input (one line on standard error), 130 after Ctrl-C, 141 where the output was closed.
     """
     given = list(sys.argv[1:] if args is None else args)
     try:
@@ -108,6 +125,10 @@ def main(args: Sequence[str] | None = None) -> int:
     except click.UsageError as error:
         hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
         return _fail(error.format_message() + hint)
+    except Unread:
+        with suppress(OSError):  # standard error may be closed as well
+            click.echo("nobody reads the output any more; repeat or resume, with the output into a file", err=True)
+        return UNREAD
     except OSError as error:
         if error.errno is None:
             raise
@@ -128,6 +149,9 @@ def run() -> None:
     end_with_parent()
     with as_ctrl_c() as ended:
         status = main()
+    if status == UNREAD:
+        for stream in (sys.stdout, sys.stderr):  # what is left in their buffers has nowhere to go
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(ended.status(status))
 
 

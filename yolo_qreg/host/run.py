@@ -233,7 +233,7 @@ def _input_errors(*kinds: type[Exception]) -> Iterator[None]:
     """Raise the given exceptions of the host as `InputError` with their message on one line."""
     try:
         yield
-    except InputError:
+    except (InputError, BrokenPipeError):  # the latter, a ConnectionError, is of our own output
         raise
     except kinds as error:
         text = str(error).replace("\u274c", "").replace("\ufe0f", "")  # the host's crosses
