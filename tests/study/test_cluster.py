@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +27,7 @@ from yolo_qreg.shipped import shipped
 from yolo_qreg.study import node
 from yolo_qreg.study.cluster import Cluster, Share, _portable, share_of, store
 from yolo_qreg.study.plan import Study
+from yolo_qreg.trust import trusted
 
 MINUTES = 60
 ONE_CORE = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
@@ -102,13 +103,42 @@ def test_a_node_with_other_boxes_does_not_train(tmp_path: Path) -> None:
     """One label of one training picture is enough to be refused."""
     data = ensure_shapes(tmp_path / "data", train=2, val=2)
     study = Study(data=str(data))
-    job = node.TrainingJob(study, study.runs()[0], None, node.fingerprint(str(data)))
-    node.fingerprint.cache_clear()
+    job = node.TrainingJob(study, study.runs()[0], None, node.fingerprint(study))
+    node._fingerprint.cache_clear()
     label = next((data.parent / "labels" / "train").glob("*.txt"))
     label.write_text(label.read_text().splitlines()[0] + "\n")
     with pytest.raises(InputError, match=r"would not train the same: its pictures or labels"):
         next(node.train(job, {}))
-    node.fingerprint.cache_clear()
+    node._fingerprint.cache_clear()
+
+
+def test_a_node_trusts_what_the_study_was_told_to_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of a node is not that of the command; afterwards it is as it was."""
+    monkeypatch.delenv("YOLO_QREG_TRUST", raising=False)
+    data = ensure_shapes(tmp_path / "data", train=2, val=2)
+    seen: list[bool] = []
+
+    def look(*_: object) -> Iterator[node.Delivery]:
+        seen.append(trusted())
+        yield node.Delivery({}, b"", 0)
+
+    monkeypatch.setattr(node, "_watch", look)
+    study = Study(data=str(data))
+    for trust in (False, True):
+        job = node.TrainingJob(study, study.runs()[0], None, node.fingerprint(study), trust)
+        assert [delivery.status for delivery in node.train(job, {})] == [0]
+    assert seen == [False, True] and not trusted()
+
+
+def test_a_study_of_one_class_trains_on_nodes_too(tmp_path: Path) -> None:
+    """Labels of classes that the data set does not name are right there, as they are for the host."""
+    data = ensure_shapes(tmp_path / "data", train=2, val=2)
+    found = yaml.safe_load(data.read_text())
+    data.write_text(yaml.safe_dump({**found, "names": ["thing"], **({"nc": 1} if "nc" in found else {})}))
+    labels = [*(data.parent / "labels").rglob("*.txt")]
+    assert any(not line.startswith("0 ") for label in labels for line in label.read_text().splitlines())
+    one = Study(data=str(data), train={"single_cls": True})
+    assert node.fingerprint(one) == node.fingerprint(one)
 
 
 class FakeRay:
@@ -199,23 +229,24 @@ def test_nobody_can_lock_or_plant_what_readers_of_a_data_set_wait_for(
     """The lock lies in a private folder; a link is not followed, a file not emptied, and waiting is said."""
     data = ensure_shapes(tmp_path / "data", train=2, val=2)
     monkeypatch.setenv("YOLO_QREG_CACHE", str(tmp_path / "cache"))
-    node.fingerprint.cache_clear()
-    found = node.fingerprint(str(data))
+    node._fingerprint.cache_clear()
+    study = Study(data=str(data))
+    found = node.fingerprint(study)
     (lock,) = (tmp_path / "cache" / "locks").iterdir()
     assert (lock.parent.stat().st_mode & 0o777, lock.stat().st_mode & 0o777) == (0o700, 0o600)
     with lock.open("r+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         threading.Timer(0.5, lambda: fcntl.flock(held, fcntl.LOCK_UN)).start()
-        node.fingerprint.cache_clear()
-        assert node.fingerprint(str(data)) == found
+        node._fingerprint.cache_clear()
+        assert node.fingerprint(study) == found
     assert "waiting for another process" in caplog.text
     victim = tmp_path / "notes.txt"
     victim.write_text("notes")
     lock.unlink()
     lock.symlink_to(victim)
-    node.fingerprint.cache_clear()
+    node._fingerprint.cache_clear()
     with pytest.raises(InputError, match="cannot be locked"):
-        node.fingerprint(str(data))
+        node.fingerprint(study)
     assert victim.read_text() == "notes"
 
 

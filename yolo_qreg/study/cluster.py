@@ -24,6 +24,7 @@ from yolo_qreg.study import node
 from yolo_qreg.study.plan import Study
 from yolo_qreg.study.runs import LOG, Place
 from yolo_qreg.study.training import INTERRUPTED, Fill
+from yolo_qreg.trust import trusted
 
 LOCAL = "local"
 AUTO = "auto"
@@ -197,9 +198,8 @@ class Cluster:
         """
         remote = self.ray.remote(**self.share.options, max_retries=LOSSES)(train_there)
         study, model = _portable(study)
-        task = remote.remote(
-            node.TrainingJob(study, place.run, model, node.fingerprint(study.data)), place.folder, self.keeper
-        )
+        job = node.TrainingJob(study, place.run, model, node.fingerprint(study), trusted())
+        task = remote.remote(job, place.folder, self.keeper)
         self._running.add(task)
         if self._stopped:
             self.stop()
@@ -253,6 +253,7 @@ class Cluster:
                 corruption=task.damage.corruption,
                 severity=task.damage.severity,
                 names={name: cell.name for name, cell in cells.items()},
+                trust=trusted(),
             )
             left[remote.remote(job, *(weights[name] for name in cells))] = task, cells
         try:

@@ -27,10 +27,12 @@ from yolo_qreg.evaluation import evaluate as evaluation
 from yolo_qreg.evaluation.models import Subject, single_class
 from yolo_qreg.evaluation.tasks import MODEL_VERSIONS, Settings, release_of
 from yolo_qreg.files import locked, scratch_folder, sweep
-from yolo_qreg.host.datasets import prepare_for_trainings, resolve_data, validation_pictures
+from yolo_qreg.host.datasets import prepare_for_trainings, resolve_data
+from yolo_qreg.host.origin import identify_data
 from yolo_qreg.study.plan import Run, Study
 from yolo_qreg.study.runs import LOG, Place, command
 from yolo_qreg.study.training import interrupt, start
+from yolo_qreg.trust import trusting
 
 Files = dict[str, bytes]
 """Contents of a folder's files by path."""
@@ -53,6 +55,7 @@ class TrainingJob:
         run: Which one.
         model: Weights to start from.
         fingerprint: Of the data set and the releases, where the study is.
+        trust: Whether files may run code, as the study was told.
         release: Of this package, where the study is.
     """
 
@@ -60,6 +63,7 @@ class TrainingJob:
     run: Run
     model: bytes | None
     fingerprint: str
+    trust: bool = False
     release: str = __version__
 
 
@@ -74,6 +78,7 @@ class CellsJob:
         corruption: `clean` or one of the 19.
         severity: 1 to 5, 0 for clean.
         names: Of the cells to fill, by model.
+        trust: Whether files may run code, as the study was told.
         release: Of this package, where the study is.
     """
 
@@ -83,6 +88,7 @@ class CellsJob:
     corruption: str
     severity: int
     names: dict[str, str]
+    trust: bool = False
     release: str = __version__
 
 
@@ -112,13 +118,13 @@ def train(job: TrainingJob, files: Files) -> Iterator[Delivery]:
         InputError: The node has other pictures or other releases than the study.
     """
     _check_release(job.release)
-    if fingerprint(job.study.data) != job.fingerprint:
-        raise InputError(
-            f"node {platform.node()} would not train the same: its pictures or labels of {job.study.data}, or its "
-            f"releases of {', '.join(MODEL_VERSIONS)} differ from those here; make them equal"
-        )
     sweep(Path(gettempdir()), deep=False)
-    with scratch_folder(TEMPORARY) as folder:
+    with trusting(job.trust), scratch_folder(TEMPORARY) as folder:
+        if fingerprint(job.study) != job.fingerprint:
+            raise InputError(
+                f"node {platform.node()} would not train the same: its pictures or labels of {job.study.data}, or its "
+                f"releases of {', '.join(MODEL_VERSIONS)} differ from those here; make them equal"
+            )
         study = job.study
         if job.model is not None:
             own = folder / Path(study.model).name
@@ -183,7 +189,7 @@ def fill(job: CellsJob, *weights: bytes) -> Files:
     """
     _check_release(job.release)
     sweep(Path(gettempdir()), deep=False)
-    with scratch_folder(TEMPORARY) as folder:
+    with trusting(job.trust), scratch_folder(TEMPORARY) as folder:
         store = folder / "cells"
         chosen = []
         for number, (subject, content) in enumerate(zip(job.subjects, weights, strict=True)):
@@ -205,20 +211,21 @@ def fill(job: CellsJob, *weights: bytes) -> Files:
         return read_files(store)
 
 
+def fingerprint(study: Study) -> str:
+    """Return a hash of what trainings of a study depend on: the content of its data set, and releases."""
+    return _fingerprint(study.data, bool(study.train.get("single_cls")))
+
+
 @cache
-def fingerprint(data: str) -> str:
-    """Return a hash of what trainings depend on: names, sizes and boxes of both splits' pictures, and releases."""
-    digest = hashlib.sha256(json.dumps([release_of(name) for name in MODEL_VERSIONS]).encode())
+def _fingerprint(data: str, single_class: bool) -> str:
     path = resolve_data(data)
     lock = cache_folder() / "locks" / f"scan-{platform.node()}"
     # The host keeps what it found; tasks of one machine must not write that at once.
     with locked(lock, lambda: LOGGER.warning(f"waiting for another process that reads {path} ({lock})")):
-        prepare_for_trainings(path)
-        for split in ("train", "val"):
-            for picture in validation_pictures(path, split=split).pictures:
-                digest.update(f"{picture.path.name} {picture.size}".encode("utf-8", "surrogatepass"))
-                digest.update(picture.labels.tobytes() + picture.boxes.tobytes())
-    return digest.hexdigest()
+        prepare_for_trainings(path, single_class=single_class)
+        content = {**identify_data(path).to_dict(), "path": ""}
+    releases = [release_of(name) for name in MODEL_VERSIONS]
+    return hashlib.sha256(json.dumps([releases, content], sort_keys=True).encode()).hexdigest()
 
 
 _material = cache(evaluation.load_material)
