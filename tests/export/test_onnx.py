@@ -184,7 +184,7 @@ def test_the_command_writes_beside_the_checkpoint(trained: Callable[[str], Train
     ("words", "message"),
     [
         (["--to", "onnx", "--fp32"], "--fp32 is for pt and packed"),
-        (["--to", "packed", "--imgsz", "64"], "--imgsz and --dynamic are for --to onnx"),
+        (["--to", "packed", "--imgsz", "64"], "--imgsz, --dynamic and --activations are for --to onnx and openvino"),
         (["--to", "onnx", "--out", "model.pt"], "must end in .onnx"),
     ],
 )

@@ -103,7 +103,7 @@ def test_a_study_may_grow_but_not_change(tmp_path: Path) -> None:
 
 
 def test_a_study_goes_on_where_its_data_are_now(tmp_path: Path) -> None:
-    """A data set in another place is accepted by its content, which trainings noted as they began."""
+    """A data set in another place is accepted by its content, which trainings that saved something noted."""
     data = ensure_shapes(tmp_path / "old", train=2, val=2)
     known = replace(STUDY, data=str(data))
     todo = places(known, tmp_path)
@@ -116,6 +116,9 @@ def test_a_study_goes_on_where_its_data_are_now(tmp_path: Path) -> None:
     check_same(study, known, tmp_path)
     check(study, todo)
     (moved.parent / "labels" / "train" / "00000.txt").unlink()
+    check(study, todo)
+    (todo[0].folder / "weights").mkdir()
+    (todo[0].folder / "weights" / "last.pt").touch()
     with pytest.raises(InputError, match=r"is not what this study was trained on \(train: other labels, now"):
         check(study, todo)
 

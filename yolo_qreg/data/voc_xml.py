@@ -15,8 +15,6 @@ from types import MappingProxyType
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from PIL import Image
-
 # fmt: off
 CLASS_NAMES: tuple[str, ...] = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -95,6 +93,8 @@ def shown_size(path: Path) -> tuple[int, int]:
     Raises:
         ValueError: If it is no picture.
     """
+    from PIL import Image
+
     try:
         with Image.open(path) as picture:
             width, height = picture.size
