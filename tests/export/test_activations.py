@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
 import pytest
 from quantized_detectors import Trained
 
+from yolo_qreg.config import RANGES
 from yolo_qreg.errors import InputError
 from yolo_qreg.export.activations import BINS, LEVELS, PICTURE, Histogram, activation_groups, calibrate
 
@@ -74,6 +76,20 @@ def test_counting_doubles_the_range_without_moving_a_value() -> None:
     assert found.counts.sum() == every.size
     assert np.abs(found.counts - wanted).sum() <= 2  # float32 division at a bin's edge
     assert found.peak == every.max()
+
+
+@pytest.mark.parametrize("ranges", RANGES)
+def test_the_order_of_pictures_does_not_matter(ranges: str) -> None:
+    """The first picture does not set the bins of all others."""
+    rng = np.random.default_rng(0)
+    pieces = [rng.normal(0, sigma, 5000).astype(np.float32) for sigma in (0.37, 1.9, 5.3, 0)]
+    found = set()
+    for order in permutations(pieces):
+        histogram = Histogram()
+        for piece in order:
+            histogram.add(piece)
+        found.add(histogram.limit(ranges))
+    assert len(found) == 1
 
 
 def test_ranges_are_what_they_are_called() -> None:

@@ -9,6 +9,7 @@ Letters: N bins of a histogram.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,7 +77,7 @@ class Histogram:
     """Magnitudes of a group of tensors; it doubles its range whenever a larger value comes, which moves no value.
 
     Attributes:
-        width: Of a bin.
+        width: Of a bin, a power of two: the same ones are tried whatever came first.
         counts: [N].
         peak: The largest magnitude.
     """
@@ -97,7 +98,7 @@ class Histogram:
             raise InputError("the model gives values that are not finite; calibrate on pictures that it can detect in")
         self.peak = max(self.peak, largest)
         if not self.width:
-            self.width = max(largest, LEAST) / BINS
+            self.width = 2.0 ** math.ceil(math.log2(max(largest, LEAST) / BINS))
         while self.peak > self.width * BINS:
             self.counts = np.concatenate([self.counts.reshape(-1, 2).sum(1), np.zeros(BINS // 2, np.int64)])
             self.width *= 2
