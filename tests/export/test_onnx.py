@@ -196,6 +196,9 @@ def test_what_does_not_fit_is_refused(
     assert message in capsys.readouterr().err
 
 
+ODD_METADATA = {"odd names": ("names", "5"), "odd keys": ("names", "{1: 2, 'a': 3}"), "odd size": ("imgsz", "['a']")}
+
+
 def damaged(model: Any, how: str) -> bytes:
     """Return a model with something wrong in it."""
     note = next(entry for entry in model.metadata_props if entry.key == "qreg")
@@ -211,6 +214,13 @@ def damaged(model: Any, how: str) -> bytes:
         model.metadata_props.remove(note)
     elif how == "odd note":
         note.value = "[" * 5000
+    elif how in ODD_METADATA:
+        key, value = ODD_METADATA[how]
+        next(entry for entry in model.metadata_props if entry.key == key).value = value
+    elif how == "odd method":
+        note.value = json.dumps(held | {"config": held["config"] | {"method": {}}})
+    elif how == "odd width":
+        note.value = json.dumps(held | {"layers": {"a": [float("inf"), [1, 1, 1, 1], "a.weight"]}})
     elif how == "odd layer":
         note.value = json.dumps(held | {"layers": {"a": [9, [1, 1, 1, 1], "a.weight"]}})
     data: bytes = model.SerializeToString()
@@ -228,7 +238,21 @@ def test_an_evaluation_knows_what_it_is(exported: Callable[[str], Path], tmp_pat
     assert (theirs.model.method, theirs.model.bits) == (None, None)
 
 
-@pytest.mark.parametrize("how", ["no codes", "short codes", "newer", "foreign", "odd note", "odd layer", "cut"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "no codes",
+        "short codes",
+        "newer",
+        "foreign",
+        "odd note",
+        "odd layer",
+        "cut",
+        "odd method",
+        "odd width",
+        *ODD_METADATA,
+    ],
+)
 def test_damaged_models_are_told_in_one_line(how: str, exported: Callable[[str], Path], tmp_path: Path) -> None:
     """Whatever is wrong with a file, its name is in the message."""
     path = tmp_path / "broken.onnx"

@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from yolo_qreg.config import QuantConfig
+from yolo_qreg.errors import InputError
 from yolo_qreg.export import packed
 from yolo_qreg.export.codes import Coded
 from yolo_qreg.export.weights import Weights, is_safetensors, weights_of
@@ -230,23 +231,18 @@ def _describe_onnx(path: Path) -> Description:
         float32_bytes=FLOAT_BYTES * (quantized + held.floats - scales),
         packed_bytes=sum(layer.size_bytes for layer in layers) + FLOAT_BYTES * (held.floats - scales),
     )
-    names = _literal(held.metadata.get("names", "{}"))
-    size = _literal(held.metadata.get("imgsz", "[]"))
-    args = {"imgsz": size[0]} if isinstance(size, list) and size else {}
+    try:  # the host writes its metadata as Python literals
+        config = QuantConfig.from_dict(held.config)
+        names = _names(ast.literal_eval(held.metadata.get("names", "{}")))
+        sides = [int(side) for side in ast.literal_eval(held.metadata.get("imgsz", "[]"))]
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (SyntaxError, TypeError, ValueError, OverflowError, RecursionError, MemoryError, KeyError) as error:
+        raise InputError(f"{path} is damaged ({type(error).__name__}: {error}); export it again") from error
+    args = {"imgsz": sides[0]} if sides else {}
     facts: dict[str, Any] = {key: held.metadata[key] for key in ("date", "version") if key in held.metadata}
-    config = QuantConfig.from_dict(held.config)
-    found = _compose(
-        path, "int8 ONNX" if held.int8 else "packed ONNX", config, layers, totals, _names(names), args, facts
-    )
+    found = _compose(path, "int8 ONNX" if held.int8 else "packed ONNX", config, layers, totals, names, args, facts)
     return replace(found, training=replace(found.training, data=None, epochs=None))
-
-
-def _literal(text: str) -> Any:
-    """Read a Python literal that the host wrote as metadata; nothing where it is none."""
-    try:
-        return ast.literal_eval(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return {}
 
 
 def _compose(

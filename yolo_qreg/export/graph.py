@@ -164,21 +164,27 @@ def read(path: Path) -> Held:
         bits = {layer: int(width) for layer, (width, _, _) in found["layers"].items()}
         int8 = found.get("kind") == "int8"
         codes = {
-            layer: (_read_int8(model, name) if int8 else read_codes(model, name, width, tuple(shape)))
+            layer: (_read_int8(model, name, _sides(shape)) if int8 else read_codes(model, name, width, _sides(shape)))
             for layer, (width, shape, name) in found["layers"].items()
         }
         floats = sum(math.prod(t.dims) for t in model.graph.initializer if t.data_type == TensorProto.FLOAT)
         return Held(config=dict(found["config"]), int8=int8, codes=codes, bits=bits, floats=floats, metadata=metadata)
     except InputError:
         raise
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError, StopIteration) as error:
+    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError, StopIteration) as error:
         raise InputError(f"{path} is damaged ({type(error).__name__}: {error}); export it again") from error
 
 
-def _read_int8(model: ModelProto, name: str) -> NDArray[np.int8]:
+def _sides(shape: Any) -> tuple[int, ...]:
+    if len(shape) != 4 or not all(isinstance(side, int) and side > 0 for side in shape):
+        raise ValueError(f"a layer has shape {shape!r}")
+    return tuple(shape)
+
+
+def _read_int8(model: ModelProto, name: str, shape: tuple[int, ...]) -> NDArray[np.int8]:
     found = [tensor for tensor in model.graph.initializer if tensor.name == name + INT8]
-    if len(found) != 1 or found[0].data_type != TensorProto.INT8:
-        raise ValueError(f"tensor {name + INT8} is missing")
+    if len(found) != 1 or found[0].data_type != TensorProto.INT8 or tuple(found[0].dims) != shape:
+        raise ValueError(f"tensor {name + INT8} is missing, or of another shape")
     return numpy_helper.to_array(found[0])
 
 
