@@ -27,6 +27,10 @@ _DOWNLOADS = {"TorchVision"}
 _MOST_REPEATS = 1000
 _MOST = 65_536
 """Of any number among a layer's arguments."""
+_SIDE = 256
+"""Pixels of the picture that the host shows a model as it builds it."""
+_MOST_VALUES = 2**26
+"""Of a feature map of such a picture: thirty times what the largest models of the host make."""
 _OF_THE_RUN = {"model", "name", "project", "resume", "save_dir"}
 _LEGAL = {
     "version": host_version,
@@ -120,6 +124,7 @@ def check_tensors(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> None:
         with torch.device("meta"), torch.random.fork_rng(devices=[]):  # shapes only: no memory, however large
             layers = _layers(spec.yaml, spec.channels)
             _set_class_width(layers, spec)
+            _check_maps(layers, spec.channels)
     except Exception as error:  # the host raises whatever a wrong YAML happens to hit
         raise ValueError(f"its YAML does not build: {type(error).__name__}: {error}") from error
     expected = {f"model.{key}": value for key, value in layers.state_dict().items()}
@@ -219,6 +224,32 @@ def host_checkpoint(model: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
 def _layers(yaml: Mapping[str, Any], channels: int) -> Any:
     layers, _ = tasks.parse_model(deepcopy(dict(yaml)), ch=channels, verbose=False)
     return layers
+
+
+def _check_maps(layers: Any, channels: int) -> None:
+    """Run all layers but the head on the meta device, as building the model will on the CPU, and look at the sizes.
+
+    Raises:
+        ValueError: An output is too large.
+    """
+
+    def check(module: nn.Module, given: Any, made: Any) -> None:
+        for part in made if isinstance(made, (list, tuple)) else [made]:
+            if part.numel() > _MOST_VALUES:
+                raise ValueError(f"{type(module).__name__} makes a feature map of {part.numel():,} values")
+
+    hooks = [module.register_forward_hook(check) for module in layers.modules()]
+    try:
+        value: Any = torch.empty(1, channels, _SIDE, _SIDE)
+        values: list[Any] = []
+        for layer in layers[:-1]:
+            sources = layer.f if isinstance(layer.f, list) else [layer.f]
+            taken = [value if source == -1 else values[source] for source in sources]
+            value = layer(taken if isinstance(layer.f, list) else taken[0])
+            values.append(value)
+    finally:
+        for hook in hooks:  # the host gives its activation function, one object, to all models
+            hook.remove()
 
 
 def _set_class_width(layers: Any, spec: ModelSpec) -> None:
