@@ -197,6 +197,26 @@ def test_releases_are_those_that_run(shapes: Path, tmp_path: Path, monkeypatch: 
     assert "none" not in found.values()
 
 
+def test_an_export_is_run_again_on_another_runtime(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cells depend on the runtime's release, those of a .pt beside it do not."""
+    pytest.importorskip("onnxruntime")
+    (given,) = subjects(FP32)
+    both = [given, replace(given, model=replace(given.model, name="export"), path=tmp_path / "model.onnx")]
+
+    def names() -> list[str]:
+        (task,) = make_tasks(both, settings(shapes, tmp_path, corruptions=()), "digest")
+        return [cell.name for cell in task.cells.values()]
+
+    before = names()
+    known = tasks_module.release_of
+    monkeypatch.setattr(tasks_module, "release_of", lambda name: "99" if name == "onnxruntime" else known(name))
+    after = names()
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+
+
 def test_pictures_of_one_name_are_kept_apart(own: Path, tmp_path: Path) -> None:
     """Two folders may have the same file names; with a cache the scores are those without."""
     for kind in ("images", "labels"):

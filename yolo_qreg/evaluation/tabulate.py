@@ -100,14 +100,18 @@ def _left_out(dropped: dict[str, int]) -> dict[str, Any]:
 
 
 def _setup(settings: Settings, images: int, tasks: Sequence[Task]) -> dict[str, Any]:
-    key = tasks[0].cells[next(iter(tasks[0].cells))].key
+    keys = [cell.key for cell in tasks[0].cells.values()]
+    key = keys[0]
     name = settings.data.parent.name if settings.data.stem == "data" else settings.data.name
     setup = {"data": name, "data_sha256": key["data"], "pictures": images, "imgsz": settings.imgsz}
     setup |= {"batch": settings.batch, "padding": key.get("padding", "by batch"), "device": key["device"]}
     setup |= {"seed": settings.seed, "resamples": settings.resamples}
     if "frost" in settings.corruptions:
         setup["frost textures"] = frost_textures(settings.textures).source
-    return setup | {"versions": key["versions"]}
+    versions: dict[str, str] = {}
+    for each in keys:  # exports have a runtime of their own
+        versions |= each["versions"]
+    return setup | {"versions": versions}
 
 
 def _deltas(results: Results, resampled: ResampledMap) -> tuple[Delta, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def make_tasks(subjects: Sequence[Subject], settings: Settings, digest: str, cha
     """
     versions = {name: release_of(name) for name in (*MODEL_VERSIONS, *PICTURE_VERSIONS)}
     common = {"data": digest, "imgsz": settings.imgsz, "batch": settings.batch}
-    common |= {"device": settings.kind_of_device, "versions": versions}
+    common |= {"device": settings.kind_of_device}
     common |= {"padding": "square"} if needs_squares(subjects) else {}
     kinds = [(CLEAN, OVER_SEVERITIES)]
     kinds += [(name, severity) for name in settings.corruptions for severity in settings.severities]
@@ -112,7 +113,8 @@ def make_tasks(subjects: Sequence[Subject], settings: Settings, digest: str, cha
         key |= {"textures": _frost_digest(settings.textures)} if corruption == "frost" else {}
         cells = {
             subject.model.name: Cell(
-                store / subject.model.sha256[:NAME_DIGITS], {**key, "weights": subject.model.sha256}
+                store / subject.model.sha256[:NAME_DIGITS],
+                {**key, "weights": subject.model.sha256, "versions": versions | _runtime_of(subject.path)},
             )
             for subject in subjects
         }
@@ -131,6 +133,17 @@ def make_tasks(subjects: Sequence[Subject], settings: Settings, digest: str, cha
 def needs_squares(subjects: Sequence[Subject]) -> bool:
     """Whether pictures are padded to squares: as soon as one model needs it, so that all see the same pixels."""
     return any(subject.path.suffix != ".pt" for subject in subjects)
+
+
+def _runtime_of(weights: Path) -> dict[str, str]:
+    """Return the release of what runs an export beside the host: other runtimes and releases round otherwise."""
+    if weights.suffix == ".onnx":
+        name = "onnxruntime"
+    elif any(weights.glob("*.xml")):
+        name = "openvino"
+    else:
+        return {}
+    return {name: release_of(name)} if find_spec(name) else {}  # without one the host says what is missing
 
 
 def _cache(settings: Settings, corruption: str, channels: int) -> Path | None:
