@@ -77,7 +77,7 @@ class Damage:
             try:
                 return self._decode(_bytes(kept), kept)
             except InputError:  # damaged: it is made again
-                kept.unlink()
+                kept.unlink(missing_ok=True)  # by another evaluation, perhaps
         rng = rng_for(self.seed, path.name, self.corruption, self.severity)
         try:
             rgb = corrupt(

@@ -34,7 +34,7 @@ from yolo_qreg.export.activations import activation_groups, calibrate, quantize_
 from yolo_qreg.export.folding import FloatModel, Picture, convolutions, float_model, run
 from yolo_qreg.export.graph import PackedWeight
 from yolo_qreg.export.plain import output_path
-from yolo_qreg.files import write_atomic
+from yolo_qreg.files import check_writable, write_atomic
 from yolo_qreg.host import exporting
 from yolo_qreg.host.datasets import resolve_data
 from yolo_qreg.host.origin import Origin, confirm_data
@@ -148,6 +148,7 @@ def _target(path: Path, out: Path | None, label: str, *, openvino: bool) -> Path
         raise InputError(f"--out {target} must end in {FOLDER}, by which Ultralytics knows such a folder")
     if not target.parent.is_dir():
         raise InputError(f"--out {target}: the folder {target.parent} does not exist; create it first")
+    check_writable(target.parent, f"name a folder elsewhere with --out, such as --out {target.name}")
     if target.exists() and not (target / NOTE_FILE).is_file():
         raise InputError(f"--out {target} holds something else; name another folder")
     return target
