@@ -6,7 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
+from yolo_qreg.config import TrainConfig
+from yolo_qreg.host import run as runs
+from yolo_qreg.host.history import read_run
 from yolo_qreg.inputs import saved_nothing
 
 
@@ -32,3 +36,29 @@ def test_a_folder_is_used_again_until_its_first_weights_are_whole(
     if finished is not None:
         (tmp_path / "training.json").write_text(json.dumps({"finished": finished}))
     assert saved_nothing(tmp_path) is expected
+
+
+@pytest.mark.parametrize(
+    "text", ["quant: {bits: many}", "quant: {bits: [8]}", "quant: 8", "- quant", "when: 2026-99-99", ""]
+)
+def test_a_folder_with_damaged_settings_is_no_run(text: str, tmp_path: Path) -> None:
+    """Who looks for the newest run passes it by."""
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "best.pt").touch()
+    (tmp_path / "args.yaml").write_text("quant: {bits: 8}\n")
+    assert read_run(tmp_path) is not None
+    (tmp_path / "args.yaml").write_text(f"{text}\n")
+    assert read_run(tmp_path) is None
+
+
+def test_settings_of_another_run_do_not_lead_into_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its args.yaml as a recipe gives its schedule; quantization and place are those of the command."""
+    asked: dict[str, object] = {}
+    monkeypatch.setattr(runs, "_run", asked.update)
+    recipe, data = tmp_path / "args.yaml", tmp_path / "data.yaml"
+    held = {"lr0": 0.5, "name": "old", "save_dir": str(tmp_path), "quant": {"bits": 2}, "seed": 7, "data": "old.yaml"}
+    recipe.write_text(yaml.safe_dump(held))
+    data.write_text("train: x\n")
+    runs.train(TrainConfig(data=data, settings={"cfg": str(recipe)}))
+    assert (asked["lr0"], asked["name"], asked["seed"], asked["data"]) == (0.5, "dorefa-8bit", 0, str(data))
+    assert "save_dir" not in asked

@@ -43,9 +43,9 @@ def undisturbed() -> Iterator[None]:
     held = {}
     if threading.current_thread() is threading.main_thread():  # which alone runs handlers, and may set them
         held = {number: handler for number in ENDING if callable(handler := signal.getsignal(number))}
-    for number in held:
-        signal.signal(number, lambda number, _: came.append(number))
     try:
+        for number in held:
+            signal.signal(number, lambda number, _: came.append(number))
         yield
     finally:
         for number, handler in held.items():

@@ -27,6 +27,7 @@ from yolo_qreg.study.plan import Study, note_plan
 from yolo_qreg.study.run import check, known_places
 from yolo_qreg.study.runs import Place, Progress, check_same, command, places, time_left
 from yolo_qreg.study.training import Machine, Trainer
+from yolo_qreg.study.transfer import take_over, write_manifest
 
 STUDY = Study(data="shapes", methods=("lsq",), bits=(4,), quant={"lsq": {"per_channel": True}}, train={"epochs": 4})
 
@@ -401,3 +402,15 @@ def test_names_of_runs() -> None:
     """They tell method, width and seed apart."""
     assert Place(Study(methods=("lsq",), bits=(3,), seeds=(7,)).runs()[1], Path()).folder == Path("lsq-3bit-seed7")
     assert QuantConfig(bits=32).label == "fp32"
+
+
+def test_trainings_that_an_earlier_release_began_are_taken_over(tmp_path: Path) -> None:
+    """They did not record what they began from."""
+    for place in places(STUDY, tmp_path / "far"):
+        fill(place, 4, 0)
+        (place.folder / "args.yaml").write_text("data: x\n")
+        (place.folder / "training.json").write_text('{"origin": null, "finished": true}')
+    write_manifest(STUDY, tmp_path / "far")
+    taken, _ = take_over(tmp_path / "far", STUDY, tmp_path / "near")
+    assert taken == places(STUDY, tmp_path / "near")
+    assert {place.progress().state for place in taken} == {"finished"}

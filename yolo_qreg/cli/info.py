@@ -27,7 +27,7 @@ FITNESS = ("metrics/mAP50-95(B)", "metrics/mAP50(B)")
 def command(file: Path, as_json: bool) -> None:
     """Show what a weight file is: method, bits, levels used and size of every layer, and how it was trained.
 
-    FILE is a run folder, a .pt of ours or of plain Ultralytics, or a packed file.
+    FILE is a run folder, a .pt of ours or of plain Ultralytics, a packed file, or an ONNX model that we exported.
 
     \b
     yolo-qreg info runs/detect/lsq-4bit

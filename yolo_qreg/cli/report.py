@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from yolo_qreg.cli.options import FOLDER
+from yolo_qreg.evaluation.config import PALETTES
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @click.option(
     "--palette",
-    type=click.Choice(["paper", "accessible"]),
+    type=click.Choice(PALETTES),
     default="paper",
     show_default=True,
     help="Green and red as in the paper, or blue and orange.",

@@ -1,4 +1,4 @@
-"""Signals that ask a command to end: each does what Ctrl-C does."""
+"""Signals of `kill`, `timeout`, schedulers and closed terminals: each does what Ctrl-C does."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-ENDING = (signal.SIGTERM, signal.SIGHUP)
-"""Of `kill`, `timeout`, service managers and schedulers; of a terminal that is closed."""
+from yolo_qreg.processes import ENDING
 
 BUNCH = 5.0
 """Seconds between signals that are one request to end."""
@@ -42,7 +41,8 @@ def as_ctrl_c() -> Iterator[Ended]:
         if before is None or now - before > BUNCH:
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, end) for number in ENDING if signal.getsignal(number) == signal.SIG_DFL}
+    asking = [number for number in ENDING if signal.getsignal(number) == signal.SIG_DFL]  # Python handles Ctrl-C
+    before = {number: signal.signal(number, end) for number in asking}
     try:
         yield ended
     finally:

@@ -105,15 +105,13 @@ def read_run(folder: Path) -> PastRun | None:
         return None
     try:
         settings = yaml.load(_text(folder / SETTINGS), _Loader)  # a safe one
-    except yaml.YAMLError:
-        return None
-    quant = settings.get("quant") if isinstance(settings, dict) else None
-    if not isinstance(quant, dict):
+        bits = int(settings["quant"].get("bits", FLOAT_BITS))
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, RecursionError):  # not ours, or damaged
         return None
     record = _record(folder)
     return PastRun(
         folder,
-        int(quant.get("bits", FLOAT_BITS)),
+        bits,
         bool(record.get("finished", True)),
         Training(settings, Origin.from_dict(record.get("origin"))),
     )
@@ -126,7 +124,7 @@ def _index() -> list[tuple[Path, Path]]:
 
 
 def _newest_first(folders: Iterable[Path]) -> list[Path]:
-    """Return run folders by when their training was begun or continued."""
+    """Return run folders by when their training was begun, continued or finished."""
     times = {}
     for folder in folders:
         with suppress(OSError):

@@ -27,6 +27,7 @@ from yolo_qreg.trust import REMEDY, trusted
 
 _OF_THE_MACHINE = {"batch", "cache", "device", "imgsz", "workers"}
 """Settings that may be given on resuming where the host is not asked which it takes."""
+_NOT_OF_A_RECIPE = ("cfg", "name", "quant", "save_dir")
 _CHECKS = (
     AssertionError,
     ConnectionError,
@@ -140,7 +141,10 @@ def check_values(settings: Mapping[str, Any]) -> None:
 
 
 def _with_recipe(settings: dict[str, Any]) -> dict[str, Any]:
-    """Put a recipe file given as cfg=FILE under the other settings; what options set is not taken from it."""
+    """Put a recipe file given as cfg=FILE under the other settings, such as the args.yaml of another training.
+
+    What options set is not taken from it, nor where that training put its results.
+    """
     path = settings.pop("cfg", None)
     if path is None:
         return settings
@@ -150,7 +154,7 @@ def _with_recipe(settings: dict[str, Any]) -> dict[str, Any]:
         raise InputError(
             f"cfg={path} holds no settings ({first_line(error)}); write lines such as lr0: 0.01"
         ) from error
-    passed = {key: value for key, value in recipe.items() if key not in OPTIONS | FIXED | {"cfg": "", "name": ""}}
+    passed = {key: value for key, value in recipe.items() if key not in {*OPTIONS, *FIXED, *_NOT_OF_A_RECIPE}}
     return check_settings(passed) | settings
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from yolo_qreg.errors import InputError
 from yolo_qreg.files import write_atomic
-from yolo_qreg.processes import PARENT
+from yolo_qreg.processes import ENDING, PARENT
 from yolo_qreg.study.plan import Study
 from yolo_qreg.study.runs import LOG, MARK, Place, Progress, command
 
@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Status of a training that was stopped and can be continued."""
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Signals that stop a training so that it can be continued."""
-STOPPED = {status for number in STOPPING for status in (-number, 128 + number)}
+STOPPED = {status for number in ENDING for status in (-number, 128 + number)}
+"""Statuses of one that a signal stopped."""
 PATIENCE = 15
 """Seconds that trainings have to end in after a signal."""
 

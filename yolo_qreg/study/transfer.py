@@ -165,7 +165,8 @@ def _local_settings(file: Path, place: Place, study: Study) -> bytes:
 def _local_record(file: Path, study: Study) -> bytes:
     """Name the place that the data set has here; its content is compared wherever it is used."""
     found = json.loads(file.read_text(encoding="utf-8"))
-    found["origin"]["data"]["path"] = whereabouts(study.data)
+    if found.get("origin"):  # a training that an earlier release began has none
+        found["origin"]["data"]["path"] = whereabouts(study.data)
     found.pop("asked", None)  # settings with places of the other machine; this training is over
     return (json.dumps(found, indent=1) + "\n").encode()
 
