@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ from short_runs import overrides
 from ultralytics.data import dataset as host_dataset
 
 from yolo_qreg import QATTrainer, QuantConfig
+from yolo_qreg.host import scan
 from yolo_qreg.host.batchnorm import training_images
+from yolo_qreg.host.datasets import prepare_for_trainings
 
 
 @pytest.mark.parametrize("lockable", [True, False])
@@ -30,7 +34,7 @@ def test_label_caches_are_written_one_at_a_time(
         time.sleep(0.3)
         writers.pop()
 
-    def scan(fraction: float) -> int:
+    def count(fraction: float) -> int:
         args = trainers[fraction].args
         if fraction == 0.5:
             return len(training_images(args, trainers[fraction].data, count=8, stride=32).dataset)
@@ -47,5 +51,27 @@ def test_label_caches_are_written_one_at_a_time(
     }
     trainers[0.75].setup_model()
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(scan, trainers)) == [4, 6]
+        assert list(pool.map(count, trainers)) == [4, 6]
     assert most == 1 or not lockable
+
+
+def test_a_study_scans_while_no_training_does(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has the host keep lies in the same place as theirs."""
+    held: list[str] = []
+    written: list[list[str]] = []
+
+    @contextmanager
+    def scanning(split: object) -> Iterator[None]:
+        held.append(Path(str(split)).name)
+        yield
+        held.pop()
+
+    class Kept(scan.YOLODataset):  # type: ignore[misc]
+        def get_labels(self) -> list[dict[str, Any]]:
+            written.append(list(held))
+            return []
+
+    monkeypatch.setattr(scan, "scanning", scanning)
+    monkeypatch.setattr(scan, "YOLODataset", Kept)
+    prepare_for_trainings(data)
+    assert written == [["train"], ["val"]]

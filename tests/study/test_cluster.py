@@ -232,7 +232,7 @@ def test_nobody_can_lock_or_plant_what_readers_of_a_data_set_wait_for(
     node._fingerprint.cache_clear()
     study = Study(data=str(data))
     found = node.fingerprint(study)
-    (lock,) = (tmp_path / "cache" / "locks").iterdir()
+    (lock,) = (tmp_path / "cache" / "locks").glob("scan-*")
     assert (lock.parent.stat().st_mode & 0o777, lock.stat().st_mode & 0o777) == (0o700, 0o600)
     with lock.open("r+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,12 +15,12 @@ from numpy.typing import NDArray
 from ultralytics import YOLO
 from ultralytics.data.augment import LetterBox
 from ultralytics.nn.modules.head import Detect
-from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
 
 from yolo_qreg.errors import InputError
 from yolo_qreg.host import checkpoint
 from yolo_qreg.host.datasets import spread, validation_pictures
+from yolo_qreg.host.quiet import quiet
 from yolo_qreg.pictures import decode
 
 NEEDED = ("onnx", "onnxruntime", "onnxslim")
@@ -127,11 +126,6 @@ def raw_outputs(weights: Path, pictures: Sequence[NDArray[np.float32]]) -> list[
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the host's advice on how to use the file to itself: ours is another one; and torch's on its exporters."""
-    level = LOGGER.level
-    LOGGER.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        LOGGER.setLevel(level)
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

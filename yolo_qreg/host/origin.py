@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,12 +12,13 @@ from typing import Any
 
 from ultralytics.data.base import BaseDataset
 from ultralytics.data.utils import check_det_dataset, img2label_paths
-from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER
+from ultralytics.utils import DEFAULT_CFG_DICT
 from ultralytics.utils.downloads import attempt_download_asset
 
 from yolo_qreg.data.identity import DataIdentity, split_identity
 from yolo_qreg.errors import InputError
 from yolo_qreg.files import absolute
+from yolo_qreg.host.quiet import quiet
 
 SPLITS = ("train", "val")
 UNKNOWN = "not recorded"
@@ -130,7 +129,7 @@ def identify_data(data: str | Path, splits: Sequence[str] = SPLITS) -> DataIdent
     """
     place = SimpleNamespace(prefix="", fraction=1.0)
     try:
-        with _quietly():
+        with quiet():
             found = check_det_dataset(str(data), autodownload=False)
             files = {split: BaseDataset.get_img_files(place, found[split]) for split in splits}
     except (OSError, RuntimeError, AssertionError, SyntaxError, KeyError, TypeError, ValueError) as error:
@@ -195,14 +194,3 @@ def _setting(settings: Mapping[str, Any], key: str) -> Any:
 
 def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep the host from telling how fast it reads."""
-    level = LOGGER.level
-    LOGGER.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        LOGGER.setLevel(level)

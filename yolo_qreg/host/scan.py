@@ -20,10 +20,12 @@ import cv2
 import PIL
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.utils import img2label_paths, verify_image_label
-from ultralytics.utils import DEFAULT_CFG, LOGGER, NUM_THREADS
+from ultralytics.utils import DEFAULT_CFG, NUM_THREADS
 
 from yolo_qreg.data.shapes import cache_folder
 from yolo_qreg.files import scratch_folder
+from yolo_qreg.host.labels import scanning
+from yolo_qreg.host.quiet import quiet
 from yolo_qreg.pictures import COLOUR, decode
 from yolo_qreg.sealed import read_sealed, write_sealed
 
@@ -44,12 +46,8 @@ def scan(found: Found, split: str, data: Path) -> tuple[list[Label], list[Path]]
     Raises:
         Exception: Whatever the host raises for folders and lists that it cannot read.
     """
-    level = LOGGER.level
-    LOGGER.setLevel(WARNING)  # how fast the disk is does not belong among our lines
-    try:
+    with quiet(WARNING):
         names = _Split(img_path=found[split], data=dict(found), augment=False, rect=False, hyp=DEFAULT_CFG).im_files
-    finally:
-        LOGGER.setLevel(level)
     files = list({os.path.normpath(name): name for name in reversed(names)}.values())[::-1]
     shapes = _Shapes(data, split, channels_of(found))
     with ThreadPool(NUM_THREADS) as pool:
@@ -92,14 +90,15 @@ def scan_as_the_host(found: Found, splits: Iterable[str]) -> None:
     Trainings side by side that find no such file would all write it, and trip over each other.
     """
     for split in splits:
-        YOLODataset(
-            img_path=found[split],
-            data=dict(found),
-            augment=False,
-            rect=False,
-            hyp=DEFAULT_CFG,
-            single_cls=_SINGLE in found,
-        )
+        with scanning(found[split]):  # another study may be training on them
+            YOLODataset(
+                img_path=found[split],
+                data=dict(found),
+                augment=False,
+                rect=False,
+                hyp=DEFAULT_CFG,
+                single_cls=_SINGLE in found,
+            )
 
 
 class _Split(YOLODataset):
