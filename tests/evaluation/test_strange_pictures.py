@@ -16,6 +16,7 @@ from small_evaluations import contents, run
 from ultralytics import YOLO
 
 from yolo_qreg.cli import main
+from yolo_qreg.data.shapes import ensure_shapes
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation import evaluate as evaluate_module
 from yolo_qreg.evaluation.results import load
@@ -25,7 +26,14 @@ from yolo_qreg.host.validate import validate
 from yolo_qreg.shipped import shipped
 
 FP32 = [shipped("shapes-fp32")]
+PICTURES = 5
 SMALL = ["--imgsz", "160", "--device", "cpu", "--workers", "0", "--resamples", "200"]
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The YAML file of fewer pictures than other tests evaluate."""
+    return ensure_shapes(tmp_path_factory.mktemp("data"), train=1, val=PICTURES)
 
 
 @pytest.fixture
@@ -67,7 +75,7 @@ def test_a_cut_picture_is_left_out_and_named(
     first.unlink()
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     found = run(own, tmp_path / "out", FP32, corruptions=("fog",), severities=(1,))
-    assert found.scores[0].images == 11
+    assert found.scores[0].images == PICTURES - 1
     assert found.setup["pictures left out"] == [str(cut)]
     monkeypatch.setattr(evaluate_module, "Detector", None)
     with pytest.raises(InputError, match=rf"{cut.name} is not a whole picture .*\(1 in"):
@@ -93,7 +101,7 @@ def test_nothing_of_the_users_is_touched(own: Path, tmp_path: Path, capsys: pyte
     assert main(["corrupt", "--data", str(own), "--out", str(tmp_path / "c"), "--corruptions", "fog"]) == 0
     assert contents(own.parent) == before
     assert {path: path.stat().st_mtime_ns for path in own.parent.rglob("*")} == times
-    assert load(tmp_path / "out").scores[0].images == 12
+    assert load(tmp_path / "out").scores[0].images == PICTURES
     assert "left out" not in capsys.readouterr().err
 
 
@@ -195,7 +203,7 @@ LATIN = b"caf\xe9"
 
 def test_names_that_are_no_utf8(own: Path, tmp_path: Path) -> None:
     """Of pictures, of folders, and of weights: results, page, gallery and copy are there, and read back."""
-    names = [os.fsdecode(LATIN + b"%d" % number) for number in range(12)]
+    names = [os.fsdecode(LATIN + b"%d" % number) for number in range(PICTURES)]
     for path, name in zip(pictures_of(own), names, strict=True):
         path.rename(path.with_name(f"{name}.png"))
         label = own.parent / "labels" / "val" / f"{path.stem}.txt"
@@ -257,7 +265,7 @@ def test_boxes_of_nan_end_nothing(own: Path, tmp_path: Path, capsys: pytest.Capt
 def test_large_data_sets_are_decoded_once(own: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What was found is kept outside of the data set, and a changed file is looked at again."""
     monkeypatch.setenv("YOLO_QREG_CACHE", str(tmp_path / "kept"))
-    monkeypatch.setattr(scan_module, "KEPT_FROM", 12)
+    monkeypatch.setattr(scan_module, "KEPT_FROM", PICTURES)
     first = validation_pictures(own)
     decoded: list[Path] = []
     decode = scan_module.decode
@@ -274,4 +282,4 @@ def test_large_data_sets_are_decoded_once(own: Path, monkeypatch: pytest.MonkeyP
         decoded.clear()
         kept.write_text(damaged)
         assert validation_pictures(own).pictures[0].size == (48, 64)
-        assert len(decoded) == 12
+        assert len(decoded) == PICTURES

@@ -15,7 +15,7 @@ from report_samples import VOC, sample, write_runs
 from yolo_qreg import fonts
 from yolo_qreg.evaluation.gallery import TRUTH, _page
 from yolo_qreg.evaluation.results import ALL, BENCHMARK, CLEAN, Results
-from yolo_qreg.report import write_report
+from yolo_qreg.report import figures, write_report
 from yolo_qreg.report.charts import MEDIUM, Chart, Line, svg
 
 
@@ -34,6 +34,13 @@ def small(runs: Path | None = None) -> Results:
     return replace(results, models=models, corruptions=results.corruptions[:2], severities=(1,), **kept)
 
 
+@pytest.fixture
+def no_pdf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures as PNG alone; a PDF takes twice as long, for its fonts."""
+    monkeypatch.setattr(figures, "NO_DATES", {"png": figures.NO_DATES["png"]})
+
+
+@pytest.mark.usefixtures("no_pdf")
 def test_a_flat_loss_of_any_size_is_a_chart(tmp_path: Path) -> None:
     """A run that exploded to one huge number has its page, and one whose epochs are noted twice."""
     write_runs(tmp_path / "runs", epochs=2)
@@ -55,6 +62,7 @@ def edges_are_white(path: Path) -> bool:
     return all((edge == 255).all() for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
 
 
+@pytest.mark.usefixtures("no_pdf")
 @pytest.mark.parametrize("name", ["dorefa-8bit", "a-model-whose-name-says-everything-about-its-training-" * 2])
 def test_nothing_in_figures_is_cut_off(name: str, tmp_path: Path) -> None:
     """With one compared model the text below the classes is wider than their chart; names may be long."""
@@ -116,7 +124,8 @@ def test_names_in_other_scripts_are_drawn_with_an_installed_font(
     names = dict(zip(VOC, ["\u732b\u72ac", *VOC[1:]], strict=True))
     results = replace(results, class_scores=tuple(replace(row, name=names[row.name]) for row in results.class_scores))
     fonts._say_once.cache_clear()
-    with caplog.at_level(logging.WARNING):
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(figures, "NO_DATES", {"png": figures.NO_DATES["png"]})
         write_report(tmp_path / "without", results)
     (said,) = (record.getMessage() for record in caplog.records)
     assert said.startswith("no installed font has all characters of the names")
