@@ -44,6 +44,8 @@ LOW, HIGH = -128, 127
 FOLDER = "_openvino_model"
 """Ending by which the host knows a folder as OpenVINO's."""
 NOTE_FILE = "export.json"
+NEGLIGIBLE = 1e-5
+"""Mean difference of scores that no detection feels, such as that of a detector which hardly sees anything."""
 AGREEMENT = 0.25
 """Mean difference of scores between two runtimes, at most, as a share of what int8 itself changes."""
 
@@ -252,7 +254,7 @@ def _check_runtime(exact: FloatModel, file: Path) -> dict[str, Any]:
         float(np.mean([np.abs(a[:, 4:] - b[:, 4:]).mean() for a, b in zip(ours, other, strict=True)]))
         for other in (found, float_answers)
     )
-    if not apart <= AGREEMENT * changed + 1e-7:
+    if not apart <= AGREEMENT * changed + NEGLIGIBLE:
         raise InputError(
             f"OpenVINO's scores differ from ONNX Runtime's by {apart:.2g} in the mean, where int8 itself changes "
             f"{changed:.2g}; please report this"
