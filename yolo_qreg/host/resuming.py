@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ultralytics.cfg import TASK2DATA
+
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.host import checkpoint
@@ -42,8 +44,11 @@ def check_continued(args: Any, overrides: Mapping[str, Any], quant: QuantConfig 
             raise InputError(f"{key}={value} cannot change on resuming, the run has {own}; drop it, or start anew")
     if path.parent.name == "weights" and "save_dir" not in overrides:  # the run may have been moved
         args.save_dir = str(path.resolve().parents[1])
+    given = overrides.get("data")
+    if given == TASK2DATA["detect"]:  # what `YOLO.train(resume=True)` names where nobody named one
+        given = None
     origin = Origin.from_dict(held.get("origin"))
     if origin is not None:
-        args.data = str(confirm_data(overrides.get("data"), origin.data, Path(args.save_dir).name))
-    elif not overrides.get("data") and not Path(str(args.data)).is_absolute():
+        args.data = str(confirm_data(given, origin.data, Path(args.save_dir).name))
+    elif not given and not Path(str(args.data)).is_absolute():
         raise InputError(f"{path} does not tell where its data={args.data} was; name it with --data")
