@@ -27,6 +27,7 @@ FAILING = (
     "tests/host/test_pictures.py",  # calls the host's reader with a path, which 8.4.100 takes as text only
     "tests/host/test_resume.py",  # 8.4.100 forgets the data set on resuming
     "tests/export/test_onnx.py",  # yolo26n, thinned for the test, does not export
+    "tests/evaluation/test_evaluation_damage.py",  # its Ctrl-C comes too late there
     "tests/evaluation/test_strange_pictures.py",  # 8.4.100 shows AVIF unturned, reads grey and JPEG 2000 otherwise
 )
 """What is known to fail on the oldest release, and is left out there until it is mended; --all runs it too."""
