@@ -130,6 +130,14 @@ def test_a_node_trusts_what_the_study_was_told_to_trust(tmp_path: Path, monkeypa
     assert seen == [False, True] and not trusted()
 
 
+def test_a_training_that_ended_as_its_machine_was_lost_is_finished(tmp_path: Path) -> None:
+    """All of its files had come back, and only the word that it had ended was lost: there is nothing left to train."""
+    study = Study(data=str(ensure_shapes(tmp_path / "data", train=2, val=2)))
+    job = node.TrainingJob(study, study.runs()[0], None, node.fingerprint(study))
+    files = dict.fromkeys(("weights/best.pt", "weights/last.pt"), shipped("shapes-fp32").read_bytes())
+    assert list(node.train(job, files)) == [node.Delivery({}, node.ENDED, 0)]
+
+
 def test_a_study_of_one_class_trains_on_nodes_too(tmp_path: Path) -> None:
     """Labels of classes that the data set does not name are right there, as they are for the host."""
     data = ensure_shapes(tmp_path / "data", train=2, val=2)
@@ -329,5 +337,5 @@ def test_two_machines_of_which_some_are_lost(tmp_path: Path) -> None:
     logs = {path.parent: path.read_text() for path in (tmp_path / "far" / "runs").glob("*/training.log")}
     (lost,) = (run for run, log in logs.items() if "lost with its machine" in log)
     settings = yaml.safe_load((lost / "args.yaml").read_text())
-    assert settings["resume"]  # continued, not begun anew
+    assert settings["resume"] or node.ENDED.decode() in logs[lost]  # continued, not begun anew
     assert rows("fp32-seed0") == rows("dorefa-8bit-seed0") == 8

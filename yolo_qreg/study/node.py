@@ -31,7 +31,7 @@ from yolo_qreg.host.datasets import prepare_for_trainings, resolve_data
 from yolo_qreg.host.origin import identify_data
 from yolo_qreg.study.plan import Run, Study
 from yolo_qreg.study.runs import LOG, Place, command
-from yolo_qreg.study.training import interrupt, start
+from yolo_qreg.study.training import ended, interrupt, start
 from yolo_qreg.trust import trusting
 
 Files = dict[str, bytes]
@@ -42,6 +42,8 @@ TEMPORARY = ".yolo-qreg-"
 """How names of this machine's folders begin that hold a task's files."""
 POLL = 0.5
 """Seconds between looks at a training."""
+ENDED = b"it had ended before that\n"
+"""What the log of a training says whose machine was lost between its last epoch and the word of it."""
 LAST = "weights/last.pt"
 """What a training is continued from, by its path in the run folder."""
 
@@ -132,7 +134,10 @@ def train(job: TrainingJob, files: Files) -> Iterator[Delivery]:
             study = replace(study, model=str(own))
         place = Place(job.run, folder / "runs")
         write_files(place.folder, files)
-        yield from _watch(study, place)
+        if ended(place.folder):
+            yield Delivery({}, ENDED, 0)
+        else:
+            yield from _watch(study, place)
 
 
 def _watch(study: Study, place: Place) -> Iterator[Delivery]:

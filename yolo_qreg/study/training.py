@@ -130,7 +130,7 @@ class Trainer:
             return self._train_alone(place, log)
 
     def _train_alone(self, place: Place, log: BinaryIO) -> Progress:
-        if _ended(place):  # while nobody was there to note it
+        if ended(place.folder):  # while nobody was there to note it
             return self._note(place, 0, "")
         (place.folder / MARK).unlink(missing_ok=True)
         try:
@@ -220,10 +220,15 @@ def interrupt(process: subprocess.Popen[bytes], number: signal.Signals = signal.
             os.killpg(process.pid, number)
 
 
-def _ended(place: Place) -> bool:
+def ended(folder: Path) -> bool:
+    """Tell whether the training of a run folder has reached its end.
+
+    Raises:
+        InputError: Its checkpoint is damaged, or not one of ours.
+    """
     from yolo_qreg.host.checkpoint import can_resume  # loads torch, which --status has no need of
 
-    last = place.folder / "weights" / "last.pt"
+    last = folder / "weights" / "last.pt"
     return last.is_file() and not can_resume(last)
 
 
