@@ -227,7 +227,7 @@ class Tables:
             severities=(3,),
             scores=tuple(score(name, *kind) for name in MODELS for kind in kinds),
             deltas=tuple(
-                Delta(model=MODELS[1], corruption=c, severity=s, points=1 / 3, low=-1.0, high=2.0) for c, s in kinds
+                Delta(model=MODELS[1], corruption=c, severity=s, value=1 / 3, low=-1.0, high=2.0) for c, s in kinds
             ),
             setup={"seed": 0, "versions": {"torch": "2"}},
         )

@@ -67,7 +67,7 @@ RESULTS = Results(
         for corruption, points in row.items()
     ),
     class_scores=(ClassScore(model="lsq", corruption="fog", severity=3, name='a "b", c', map50_95=None, map50=0.1),),
-    deltas=(Delta(model="lsq", corruption="fog", severity=3, points=1.0, low=-0.5, high=2.5),),
+    deltas=(Delta(model="lsq", corruption="fog", severity=3, value=1.0, low=-0.5, high=2.5),),
     setup={"seed": 1, "data": "größe.yaml"},
 )
 
@@ -76,6 +76,16 @@ def test_files_hold_everything(tmp_path: Path) -> None:
     """What is read equals what was written, to the last bit."""
     save(RESULTS, tmp_path)
     assert load(tmp_path) == RESULTS
+    assert (
+        tmp_path / "deltas.csv"
+    ).read_text() == "model,corruption,severity,points,low,high\nlsq,fog,3,1.0,-0.5,2.5\n"
+
+
+def test_an_unknown_interval_is_left_empty(tmp_path: Path) -> None:
+    """Few resamples of few pictures may all lack ground truth."""
+    results = replace(RESULTS, deltas=(Delta(model="lsq", corruption="fog", severity=3, value=1.0),))
+    save(results, tmp_path)
+    assert (tmp_path / "deltas.csv").read_text().endswith(",1.0,,\n") and load(tmp_path) == results
 
 
 def swap_lines(text: str) -> str:
@@ -217,9 +227,3 @@ def test_what_is_absent_has_no_number() -> None:
     ):
         with pytest.raises(KeyError):
             ask()
-
-
-@pytest.mark.parametrize(("low", "high", "decided"), [(0.1, 2, True), (-2, -0.1, True), (-1, 1, False), (0, 2, False)])
-def test_an_interval_with_0_decides_nothing(low: float, high: float, decided: bool) -> None:
-    """Its ends belong to it."""
-    assert Delta(model="m", corruption="fog", severity=0, points=1, low=low, high=high).decided is decided

@@ -109,7 +109,7 @@ def with_deltas(results: Results, rng: random.Random) -> Results:
 
     def add(model: str, corruption: str, severity: int, points: float, half: float) -> None:
         low, high = points - half * rng.uniform(0.8, 1.2), points + half * rng.uniform(0.8, 1.2)
-        deltas.append(Delta(model=model, corruption=corruption, severity=severity, points=points, low=low, high=high))
+        deltas.append(Delta(model=model, corruption=corruption, severity=severity, value=points, low=low, high=high))
 
     def points(model: str, names: tuple[str, ...], levels: tuple[int, ...]) -> float:
         return 100 * (results.mean(model, names, levels) - results.mean(results.baseline, names, levels))

@@ -32,7 +32,7 @@ def printed() -> Results:
         for corruption, severity in ((CLEAN, 0), *((c, 3) for c in CORRUPTIONS))
     ]
     deltas = [
-        Delta(model=f"dorefa-{entry.bits}bit", corruption=name, severity=0, points=p, low=p - 0.01, high=p + 0.01)
+        Delta(model=f"dorefa-{entry.bits}bit", corruption=name, severity=0, value=p, low=p - 0.01, high=p + 0.01)
         for entry in paper.maps()
         if entry.method == "dorefa"
         for name, p in {**entry.points, ALL: MEANS[f"dorefa-{entry.bits}bit"] - MEANS["fp32"]}.items()

@@ -14,7 +14,7 @@ from yolo_qreg.report.figures import fill_of, heatmap_figure
 
 def _delta(corruption: str, points: float, half: float) -> Delta:
     return Delta(
-        model="dorefa-8bit", corruption=corruption, severity=0, points=points, low=points - half, high=points + half
+        model="dorefa-8bit", corruption=corruption, severity=0, value=points, low=points - half, high=points + half
     )
 
 
@@ -55,7 +55,7 @@ def test_cells_that_were_not_evaluated_keep_their_place(results: Results) -> Non
 def test_undecided_numbers_do_not_stretch_the_scale(results: Results) -> None:
     """The scale is symmetric and ends at the largest coloured number, over all models."""
     assert heatmap.report_limit(results) == 4.0
-    other = Delta(model="dorefa-2bit", corruption="fog", severity=0, points=-6.0, low=-7.0, high=-5.0)
+    other = Delta(model="dorefa-2bit", corruption="fog", severity=0, value=-6.0, low=-7.0, high=-5.0)
     assert heatmap.report_limit(replace(results, deltas=(*results.deltas, other))) == 6.0
     key = [node.text for node in parse(heatmap.legend(4.0)).all("i")]
     assert key == ["\N{MINUS SIGN}4.0", "\N{MINUS SIGN}2.0", "0.0", "+2.0", "+4.0", "(+0.3)"]

@@ -92,9 +92,9 @@ def test_the_page_loads_nothing(report: Path, tree: Node) -> None:
 def test_the_headline_says_what_happened() -> None:
     """Sign, interval and decision in one sentence; a finer digit where an interval would seem to touch 0."""
     deltas = (
-        Delta(model="dorefa-8bit", corruption=ALL, severity=0, points=0.9, low=0.5, high=1.3),
-        Delta(model="dorefa-8bit", corruption=CLEAN, severity=0, points=-0.1, low=-0.8, high=0.6),
-        Delta(model="dorefa-4bit", corruption=ALL, severity=0, points=-1.0, low=-1.98, high=-0.02),
+        Delta(model="dorefa-8bit", corruption=ALL, severity=0, value=0.9, low=0.5, high=1.3),
+        Delta(model="dorefa-8bit", corruption=CLEAN, severity=0, value=-0.1, low=-0.8, high=0.6),
+        Delta(model="dorefa-4bit", corruption=ALL, severity=0, value=-1.0, low=-1.98, high=-0.02),
     )
     said = [parse(text).text for text in headline.sentences(replace(sample(), deltas=deltas))]
     assert said == [

@@ -13,9 +13,9 @@ from yolo_qreg.report import print_summary, terminal
 def test_undecided_gains_are_marked() -> None:
     """A tilde where the interval includes 0, in both tables; a dash where there is no delta."""
     deltas = (
-        Delta(model="dorefa-8bit", corruption="all", severity=0, points=0.3, low=-0.2, high=0.8),
-        Delta(model="dorefa-8bit", corruption="fog", severity=0, points=-0.4, low=-0.9, high=0.1),
-        Delta(model="dorefa-4bit", corruption="fog", severity=0, points=-2.0, low=-2.9, high=-1.1),
+        Delta(model="dorefa-8bit", corruption="all", severity=0, value=0.3, low=-0.2, high=0.8),
+        Delta(model="dorefa-8bit", corruption="fog", severity=0, value=-0.4, low=-0.9, high=0.1),
+        Delta(model="dorefa-4bit", corruption="fog", severity=0, value=-2.0, low=-2.9, high=-1.1),
     )
     results = replace(sample(), deltas=deltas)
     row = terminal.headline_table(results).splitlines()[3]

@@ -10,20 +10,20 @@ from report_samples import VOC
 from study_samples import sample_results, sample_study, write_sample
 
 from corruptions import CORRUPTIONS
-from yolo_qreg.evaluation.results import ALL, CLEAN, Delta
+from yolo_qreg.evaluation.results import ALL, CLEAN
 from yolo_qreg.report import paper
 from yolo_qreg.study.claims import CLAIMS, Claim, Judged, Part, judge, paper_gain, paper_lead
 from yolo_qreg.study.findings import gather
-from yolo_qreg.study.spread import Estimate, over_seeds
+from yolo_qreg.study.spread import SeedMean, over_seeds
 from yolo_qreg.study.wording import claim_numbers, claim_paper
 
-BETTER = Estimate(values=((0, 1.0), (1, 1.0)), below=0.5, above=0.5)
-WORSE = Estimate(values=((0, -1.0), (1, -1.0)), below=0.5, above=0.5)
-OPEN = Estimate(values=((0, 0.2), (1, 0.2)), below=0.5, above=0.5)
+BETTER = SeedMean(values=((0, 1.0), (1, 1.0)), value=1.0, low=0.5, high=1.5)
+WORSE = SeedMean(values=((0, -1.0), (1, -1.0)), value=-1.0, low=-1.5, high=-0.5)
+OPEN = SeedMean(values=((0, 0.2), (1, 0.2)), value=0.2, low=-0.3, high=0.7)
 UNTESTED = None
 
 
-def verdict(*found: Estimate | None, sign: int = 1, most: bool = False) -> str:
+def verdict(*found: SeedMean | None, sign: int = 1, most: bool = False) -> str:
     """Return the verdict on a claim about these numbers."""
     parts = tuple(Part(estimate=estimate, sign=sign) for estimate in found)
     claim = Claim(key="k", group="8 bits", text="t", source="s", parts=lambda _: parts, most=most)
@@ -46,7 +46,7 @@ def verdict(*found: Estimate | None, sign: int = 1, most: bool = False) -> str:
         ((UNTESTED, WORSE), 1, "not supported"),
     ],
 )
-def test_verdicts_follow_intervals(found: tuple[Estimate | None, ...], sign: int, expected: str) -> None:
+def test_verdicts_follow_intervals(found: tuple[SeedMean | None, ...], sign: int, expected: str) -> None:
     """Every number has to decide for a claim; one that decides against it is enough."""
     assert verdict(*found, sign=sign) == expected
 
@@ -114,7 +114,7 @@ def test_losses_are_held_against_the_twin_of_the_seed(judged: Mapping[str, Judge
     """FP32 overfits in the sample; less is better."""
     for key in ("dorefa-8bit-validation", "dorefa-8bit-gap", "dorefa-8bit-rise", "dorefa-4bit-rise"):
         (part,) = judged[key].parts
-        assert part.estimate is not None and part.estimate.mean < 0 and part.estimate.seeds == 3
+        assert part.estimate is not None and part.estimate.value < 0 and part.estimate.seeds == 3
         assert judged[key].verdict == "supported" and claim_paper(judged[key]) == ""
 
 
@@ -146,10 +146,8 @@ def test_the_paper_stands_beside_the_same_data_only(tmp_path: Path) -> None:
 
 def test_decided_means_that_the_interval_excludes_zero() -> None:
     """On either side, and not where an end touches it."""
-    touching = Estimate(values=((0, 0.5),), below=0.5, above=0.5)
+    touching = SeedMean(values=((0, 0.5),), value=0.5, low=0.0, high=1.0)
     assert not touching.decided and verdict(touching) == "undecided"
-    delta = Delta(model="m", corruption="fog", severity=0, points=0.5, low=0.0, high=1.0)
-    assert touching.delta("m", "fog", 0) == delta and not delta.decided
 
 
 def test_widths_are_compared_over_cells_that_both_maps_have() -> None:

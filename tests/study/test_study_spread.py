@@ -13,7 +13,7 @@ T_TABLE = {1: 12.7062, 2: 4.3027, 3: 3.1824, 4: 2.7764, 5: 2.5706, 9: 2.2622, 10
 
 def delta(points: float, low: float, high: float) -> Delta:
     """Return a delta of some model."""
-    return Delta(model="m", corruption="all", severity=0, points=points, low=low, high=high)
+    return Delta(model="m", corruption="all", severity=0, value=points, low=low, high=high)
 
 
 @pytest.mark.parametrize("freedom", T_TABLE)
@@ -31,14 +31,13 @@ def test_t_approaches_the_normal_distribution() -> None:
 def test_a_mean_over_three_seeds() -> None:
     """Mean 2, standard deviation 1; the interval joins t x sd / sqrt(3) = 2.484 and the pictures' mean halves."""
     found = of_deltas({0: delta(1, 0.4, 1.2), 1: delta(2, 1.5, 2.4), 2: delta(3, 2.6, 3.9)})
-    assert (found.mean, found.sd, found.seeds) == (2, 1, 3)
+    assert (found.value, found.sd, found.seeds) == (2, 1, 3)
     below, above = (0.6 + 0.5 + 0.4) / 3, (0.2 + 0.4 + 0.9) / 3
     training = 4.3027 / 3**0.5
     low, high = found.interval or (0, 0)
     assert low == pytest.approx(2 - (below**2 + training**2) ** 0.5, abs=1e-4)
     assert high == pytest.approx(2 + (above**2 + training**2) ** 0.5, abs=1e-4)
     assert not found.decided
-    assert found.delta("u", "fog", 3) == Delta(model="u", corruption="fog", severity=3, points=2, low=low, high=high)
 
 
 def test_seeds_that_agree_leave_the_pictures() -> None:
@@ -51,7 +50,7 @@ def test_seeds_that_agree_leave_the_pictures() -> None:
 def test_one_seed_has_the_interval_of_its_pictures() -> None:
     """And no standard deviation."""
     found = of_deltas({5: delta(0.3, -0.2, 0.9)})
-    assert (found.mean, found.sd, found.values) == (0.3, None, ((5, 0.3),))
+    assert (found.value, found.sd, found.values) == (0.3, None, ((5, 0.3),))
     assert found.interval == pytest.approx((-0.2, 0.9)) and not found.decided
 
 

@@ -21,6 +21,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from corruptions import select
 from corruptions.registry import SEVERITIES
 from yolo_qreg.errors import InputError
+from yolo_qreg.evaluation.estimate import Estimate
 from yolo_qreg.files import write_text
 from yolo_qreg.sealed import read_whole
 
@@ -86,29 +87,25 @@ class ClassScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delta:
+class Delta(Estimate):
     """How much better a model is than the baseline on the same pictures, in points of mAP@[.50:.95].
+
+    Its value is model minus baseline, its interval that of a paired bootstrap over pictures.
 
     Attributes:
         model: The model.
         corruption: `clean`, one of the 19, `all` or `benchmark`.
         severity: 1 to 5, or 0: clean, or the mean over the severities evaluated.
-        points: Model minus baseline.
-        low: Lower end of the 95% interval of a paired bootstrap over pictures.
-        high: Upper end.
     """
 
     model: str
     corruption: str
     severity: int
-    points: float
-    low: float
-    high: float
 
     @property
-    def decided(self) -> bool:
-        """Whether the interval excludes 0."""
-        return not self.low <= 0 <= self.high
+    def points(self) -> float:
+        """The value, by its unit."""
+        return self.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,11 +270,18 @@ def check_complete(results: Results) -> None:
             if not all(0 <= number <= 1 for number in numbers):
                 raise ValueError(f"{table} has a number outside 0..1 for {entry.model}, {entry.corruption}")
     for delta in results.deltas:
-        if not (abs(delta.points) <= 100 and not delta.low > delta.high):
+        low, high = delta.interval or (0.0, 0.0)
+        if not (abs(delta.points) <= 100 and not low > high):
             raise ValueError(f"{DELTAS} has no difference of mAP for {delta.model}, {delta.corruption}")
 
 
 Row = TypeVar("Row", Score, ClassScore, Delta)
+DELTA_COLUMNS = {name: name for name in ("model", "corruption", "severity")} | {
+    "points": "value",
+    "low": "low",
+    "high": "high",
+}
+"""The fields that the columns of `deltas.csv` hold."""
 
 
 def _tables(results: Results) -> dict[str, str]:
@@ -309,12 +313,16 @@ def _to_csv(rows: Sequence[Any], kind: type) -> str:
     """Write floats with as many digits as it takes to read back the same number; None as nothing."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    hints = get_type_hints(kind)
-    names = [f.name for f in fields(kind)]
-    writer.writerow(names)
+    hints, columns = get_type_hints(kind), _columns(kind)
+    writer.writerow(columns)
     for row in rows:
-        writer.writerow([_written(hints[name], getattr(row, name)) for name in names])
+        writer.writerow([_written(hints[name], getattr(row, name)) for name in columns.values()])
     return text.getvalue()
+
+
+def _columns(kind: type) -> dict[str, str]:
+    """Return the columns of a table in their order, and the field of a row that each holds."""
+    return DELTA_COLUMNS if kind is Delta else {entry.name: entry.name for entry in fields(kind)}
 
 
 def _written(hint: Any, value: Any) -> Any:
@@ -324,15 +332,15 @@ def _written(hint: Any, value: Any) -> Any:
 
 
 def _from_csv(path: Path, kind: type[Row]) -> tuple[Row, ...]:
-    hints = get_type_hints(kind)
+    hints, columns = get_type_hints(kind), _columns(kind)
     content = read_whole(path)
     if content is None:
         raise ValueError(f"{path.name} is missing")
     rows = list(csv.DictReader(io.StringIO(content.decode(), newline=""), strict=True))
     for row in rows:
-        if set(row) != set(hints) or None in row.values():
-            raise ValueError(f"{path.name} has a row or a header that is not of {len(hints)} fields")
-    return tuple(kind(**{name: _read(hints[name], text) for name, text in row.items()}) for row in rows)
+        if set(row) != set(columns) or None in row.values():
+            raise ValueError(f"{path.name} has a row or a header that is not of {len(columns)} fields")
+    return tuple(kind(**{f: _read(hints[f], row[name]) for name, f in columns.items()}) for row in rows)
 
 
 def _read(hint: Any, text: str) -> Any:

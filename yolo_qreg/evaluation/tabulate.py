@@ -120,15 +120,16 @@ def _deltas(results: Results, resampled: ResampledMap) -> tuple[Delta, ...]:
     for model in (model.name for model in results.models if model.name != base):
         for corruption, severity, kinds in _averages(results):
             points = [results.score(model, *k).map50_95 - results.score(base, *k).map50_95 for k in kinds]
-            low, high = interval(np.mean([resampled[model, k] - resampled[base, k] for k in kinds], axis=0))
+            ends = interval(np.mean([resampled[model, k] - resampled[base, k] for k in kinds], axis=0))
+            low, high = (None if math.isnan(end) else 100 * end for end in ends)
             deltas.append(
                 Delta(
                     model=model,
                     corruption=corruption,
                     severity=severity,
-                    points=100 * math.fsum(points) / len(points),
-                    low=100 * low,
-                    high=100 * high,
+                    value=100 * math.fsum(points) / len(points),
+                    low=low,
+                    high=high,
                 )
             )
     return tuple(deltas)

@@ -53,8 +53,8 @@ def gain_chart(results: Results, title: str) -> Chart:
         found = [(level + shift, delta) for level, delta in known if delta is not None]
         if found:
             x, deltas = zip(*found, strict=True)
-            bars = tuple((delta.low, delta.high) for delta in deltas)
-            lines.append(Line(name, slots(results)[name], x, tuple(delta.points for delta in deltas), bars))
+            bars = tuple(delta.interval or (delta.value, delta.value) for delta in deltas)
+            lines.append(Line(name, slots(results)[name], x, tuple(delta.value for delta in deltas), bars))
     ticks = tuple((level, str(level) if level else CLEAN) for level in levels)
     ends = [0.0, *(end for line in lines for bar in line.bars for end in bar)]
     pad = 0.04 * (max(ends) - min(ends))

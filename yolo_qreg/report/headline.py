@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from yolo_qreg.evaluation.results import ALL, CLEAN, Delta, Model, Results
+from yolo_qreg.evaluation.estimate import Estimate
+from yolo_qreg.evaluation.results import ALL, CLEAN, Model, Results
 from yolo_qreg.evaluation.summary import Summary, summarize
 from yolo_qreg.report import markup, palette
 from yolo_qreg.report.markup import Html, el, join
@@ -29,7 +30,7 @@ class Row:
 
     model: Model
     summary: Summary
-    gain: Delta | None
+    gain: Estimate | None
 
     @property
     def method(self) -> str:
@@ -71,24 +72,24 @@ def _sentence(results: Results, model: str, name: str) -> Html:
         if delta is None:
             parts.append(join(f"no difference known{where}"))
             continue
-        points = data(delta.points, signed(delta.points, digits_of(delta)), class_=side(delta))
+        points = data(delta.value, signed(delta.value, digits_of(delta)), class_=side(delta))
         note = "" if delta.decided else " (undecided)"
         parts.append(join(points, unit, el("span", interval(delta), class_="nb"), where, note))
     return join(el("strong", name), ": ", parts[0], ", ", parts[1])
 
 
-def side(delta: Delta) -> str:
-    """Return the class of a delta's ink: `better`, `worse`, `zero` or `undecided`."""
-    return f"ink {palette.side(delta.points) if delta.decided else 'undecided'}"
+def side(gain: Estimate) -> str:
+    """Return the class of a gain's ink: `better`, `worse`, `zero` or `undecided`."""
+    return f"ink {palette.side(gain.value) if gain.decided else 'undecided'}"
 
 
-def gain_cell(delta: Delta | None) -> tuple[Html, Html]:
+def gain_cell(gain: Estimate | None) -> tuple[Html, Html]:
     """Return two table cells: the points, in parentheses where undecided, and their interval."""
-    if delta is None:
+    if gain is None:
         return el("td", DASH, class_="num"), el("td", class_="num interval")
-    text = signed(delta.points, digits_of(delta))
-    points = data(delta.points, text if delta.decided else f"({text})", class_=side(delta))
-    return el("td", points, class_="num"), el("td", interval(delta), class_="num interval")
+    text = signed(gain.value, digits_of(gain))
+    points = data(gain.value, text if gain.decided else f"({text})", class_=side(gain))
+    return el("td", points, class_="num"), el("td", interval(gain), class_="num interval")
 
 
 def table(results: Results) -> Html:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from corruptions import CORRUPTIONS
-from yolo_qreg.evaluation.results import Delta, Results
+from yolo_qreg.evaluation.estimate import Estimate
+from yolo_qreg.evaluation.results import Results
 from yolo_qreg.report import palette
 from yolo_qreg.report.markup import Html, el
 from yolo_qreg.report.text import (
@@ -65,11 +66,11 @@ def cells_from(points: Mapping[str, float | None]) -> tuple[Cell, ...]:
     return tuple(Cell(name, points.get(name), decided=True) for name in paper_order(CORRUPTIONS))
 
 
-def _cell(corruption: str, delta: Delta | None) -> Cell:
-    if delta is None:
+def _cell(corruption: str, gain: Estimate | None) -> Cell:
+    if gain is None:
         return Cell(corruption, None, decided=False, note="not evaluated")
-    note = f"{signed(delta.points, digits_of(delta))} points {interval(delta)}"
-    return Cell(corruption, delta.points, delta.decided, note + ("" if delta.decided else ", undecided"))
+    note = f"{signed(gain.value, digits_of(gain))} points {interval(gain)}"
+    return Cell(corruption, gain.value, gain.decided, note + ("" if gain.decided else ", undecided"))
 
 
 def limit_of(maps: Iterable[Sequence[Cell]]) -> float:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import click
 
 from yolo_qreg.errors import printable
-from yolo_qreg.evaluation.results import ALL, BENCHMARK, Delta, Results
+from yolo_qreg.evaluation.estimate import Estimate
+from yolo_qreg.evaluation.results import ALL, BENCHMARK, Results
 from yolo_qreg.report.headline import Row, equation5_text, rows_of
 from yolo_qreg.report.text import (
     DASH,
@@ -78,10 +79,10 @@ def ascii_text(text: str) -> str:
     return printable(text.replace(MINUS, "-").replace(DASH, "-").replace(PLUS_MINUS, "+-"))
 
 
-def _marked(delta: Delta | None, digits: int = 1) -> str:
-    if delta is None:
+def _marked(gain: Estimate | None, digits: int = 1) -> str:
+    if gain is None:
         return DASH
-    return f"{'' if delta.decided else UNDECIDED}{signed(delta.points, digits)}"
+    return f"{'' if gain.decided else UNDECIDED}{signed(gain.value, digits)}"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from yolo_qreg.evaluation.estimate import Estimate
 from yolo_qreg.evaluation.results import CLEAN, Delta, Model, Results
 from yolo_qreg.report.markup import Html, el
 
@@ -34,24 +35,25 @@ def signed(value: float | None, digits: int = 1) -> str:
     return text if value is None or text[0] == MINUS or float(text) == 0 else f"+{text}"
 
 
-def digits_of(delta: Delta) -> int:
-    """Return how many digits a delta takes: one, or more where an interval that excludes 0 would seem to touch it."""
-    ends = (delta.low, delta.high)
+def digits_of(found: Estimate) -> int:
+    """Return how many digits points take: one, or more where an interval that excludes 0 would seem to touch it."""
     digits = 1
-    while delta.decided and digits < MOST_DIGITS and any(float(f"{end:.{digits}f}") == 0 for end in ends):
+    while (
+        found.decided and digits < MOST_DIGITS and any(float(f"{end:.{digits}f}") == 0 for end in found.interval or ())
+    ):
         digits += 1
     return digits
 
 
-def interval(delta: Delta) -> str:
-    """Return a delta's 95% interval.
+def interval(found: Estimate) -> str:
+    """Return a 95% interval of points; a dash where none is known.
 
     Example:
-        >>> interval(Delta(model="m", corruption="fog", severity=0, points=1.2, low=0.8, high=1.61))
+        >>> interval(Estimate(value=1.2, low=0.8, high=1.61))
         '[0.8, 1.6]'
     """
-    digits = digits_of(delta)
-    return f"[{number(delta.low, digits)}, {number(delta.high, digits)}]"
+    digits = digits_of(found)
+    return DASH if found.interval is None else f"[{', '.join(number(end, digits) for end in found.interval)}]"
 
 
 def data(value: float | None, text: str, **attributes: str) -> Html:

@@ -15,7 +15,7 @@ from yolo_qreg.report import paper
 from yolo_qreg.report.text import METHODS, title_of
 from yolo_qreg.study.findings import Findings
 from yolo_qreg.study.losses import Gap
-from yolo_qreg.study.spread import Estimate
+from yolo_qreg.study.spread import SeedMean
 
 PRINTED_DIGITS = 2
 """Of means and differences of what the paper prints."""
@@ -41,7 +41,7 @@ class Part:
     """
 
     label: str = ""
-    estimate: Estimate | None
+    estimate: SeedMean | None
     sign: int
     paper: float | None = None
 
@@ -50,7 +50,7 @@ class Part:
         """Whether the data decide for the claim; None where they decide nothing."""
         if self.estimate is None or not self.estimate.decided:
             return None
-        return self.estimate.mean * self.sign > 0
+        return self.estimate.value * self.sign > 0
 
 
 Parts: TypeAlias = "Callable[[Findings], tuple[Part, ...]]"

@@ -18,7 +18,7 @@ from yolo_qreg.study.losses import Gap, History, read_histories
 from yolo_qreg.study.plan import Run, Study
 from yolo_qreg.study.pool import Pool, Unit, pool, units_of
 from yolo_qreg.study.runs import Place, Progress, places, read_mark
-from yolo_qreg.study.spread import Estimate, over_seeds
+from yolo_qreg.study.spread import SeedMean, over_seeds
 
 CIRCUMSTANCES = (
     *("data_sha256", "pictures", "imgsz", "batch", "padding", "device", "seed", "resamples", "frost textures"),
@@ -105,7 +105,7 @@ class Findings:
         gap, twin = training.gap, self.gaps(self.units[0].label).get(training.run.seed)
         return gap.of() - twin.of() if gap and twin and training.run.quant.bits != FLOAT_BITS else None
 
-    def loss_change(self, unit: str, measure: Callable[[Gap], float]) -> Estimate | None:
+    def loss_change(self, unit: str, measure: Callable[[Gap], float]) -> SeedMean | None:
         """Return by how much a measure of losses differs from the twin's of the same seed; None without such a pair."""
         ours, twins = self.gaps(unit), self.gaps(self.units[0].label)
         changes = {seed: measure(gap) - measure(twins[seed]) for seed, gap in ours.items() if seed in twins}

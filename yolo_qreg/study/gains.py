@@ -12,7 +12,7 @@ from yolo_qreg.study.claims import paper_cells
 from yolo_qreg.study.figures import shared_limit
 from yolo_qreg.study.findings import Findings
 from yolo_qreg.study.pool import Pool, Unit
-from yolo_qreg.study.spread import Estimate
+from yolo_qreg.study.spread import SeedMean
 from yolo_qreg.study.wording import seeds_text, spread_text
 
 SEVERAL_COVER = "Intervals cover other pictures (a bootstrap) and other seeds (Student's t), in quadrature. "
@@ -63,10 +63,10 @@ def table1(findings: Findings, pool: Pool) -> Html:
                 el("th", kind_of(unit.method, unit.bits), scope="row"),
                 el("td", str(len(pool.seeds[unit.label])), class_="num"),
                 _level(pool.level(unit.label)),
-                _gain(gains[0]),
+                gain_cell(gains[0]),
                 el("td", data(value, _bracketed(number(value, 2), gains[0])), class_="num"),
                 _level(pool.level(unit.label, CLEAN)),
-                _gain(gains[1]),
+                gain_cell(gains[1]),
                 theirs,
                 class_="base" if unit.label == pool.twin else None,
             )
@@ -92,15 +92,11 @@ def _head(name: str) -> Html:
     )
 
 
-def _level(found: Estimate) -> Html:
-    return el("td", data(found.mean, spread_text(found)), class_="num")
+def _level(found: SeedMean) -> Html:
+    return el("td", data(found.value, spread_text(found)), class_="num")
 
 
-def _gain(found: Estimate | None) -> tuple[Html, Html]:
-    return gain_cell(found.delta("", "", 0) if found else None)
-
-
-def _bracketed(text: str, gain: Estimate | None) -> str:
+def _bracketed(text: str, gain: SeedMean | None) -> str:
     return f"({text})" if gain and not gain.decided else text
 
 

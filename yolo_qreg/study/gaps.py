@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from yolo_qreg.evaluation.estimate import Estimate
 from yolo_qreg.report import markup
 from yolo_qreg.report.curves import LOSSES
 from yolo_qreg.report.markup import Html, el
 from yolo_qreg.report.text import DASH, data, kind_of, number, signed
 from yolo_qreg.study.findings import Findings
 from yolo_qreg.study.losses import Gap
-from yolo_qreg.study.spread import Estimate, over_seeds
+from yolo_qreg.study.spread import over_seeds
 from yolo_qreg.study.wording import LOSS_DIGITS, loss_text
 
 MEANS: dict[str, Callable[[Gap], float]] = {
@@ -59,7 +60,7 @@ def _by_unit(findings: Findings) -> Html:
                 "tr",
                 el("th", kind_of(unit.method, unit.bits), scope="row"),
                 el("td", str(len(gaps)), class_="num"),
-                (el("td", data(found.mean, number(found.mean, LOSS_DIGITS)), class_="num") for found in means),
+                (el("td", data(found.value, number(found.value, LOSS_DIGITS)), class_="num") for found in means),
                 (_change(found) for found in changes),
             )
         )
@@ -69,8 +70,8 @@ def _by_unit(findings: Findings) -> Html:
 def _change(found: Estimate | None) -> Html:
     if found is None:
         return el("td", DASH, class_="num")
-    ink = "undecided" if not found.decided else "worse" if found.mean > 0 else "better"
-    return el("td", data(found.mean, loss_text(found), class_=f"ink {ink}"), class_="num")
+    ink = "undecided" if not found.decided else "worse" if found.value > 0 else "better"
+    return el("td", data(found.value, loss_text(found), class_=f"ink {ink}"), class_="num")
 
 
 def _by_run(findings: Findings) -> Html:

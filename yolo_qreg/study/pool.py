@@ -11,7 +11,7 @@ from yolo_qreg.evaluation.results import ALL, CLEAN, ClassScore, Delta, Model, R
 from yolo_qreg.evaluation.summary import equation5
 from yolo_qreg.quant.registry import FLOAT_BITS
 from yolo_qreg.study.plan import Study
-from yolo_qreg.study.spread import Estimate, difference, of_deltas, over_seeds
+from yolo_qreg.study.spread import SeedMean, difference, of_deltas, over_seeds
 
 OF_ONE_SEED = ("command", "gallery")
 """What the setup of an evaluation says that is not about the study."""
@@ -47,7 +47,7 @@ class Pool:
         deltas: By unit and cell, each seed's delta against its own twin; cells are those of `Results.deltas`.
         levels: By unit, mAP in points for each seed: clean, and the mean over corruptions and severities (`all`).
         results: Means over seeds in the form of one evaluation, so that its tables and figures serve here too: models
-            are units, and intervals are those of `spread.Estimate`.
+            are units, and intervals are those of `spread.SeedMean`.
     """
 
     units: tuple[Unit, ...]
@@ -61,17 +61,17 @@ class Pool:
         """The label of FP32."""
         return self.results.baseline
 
-    def gain(self, unit: str, corruption: str = ALL, severity: int = 0) -> Estimate | None:
+    def gain(self, unit: str, corruption: str = ALL, severity: int = 0) -> SeedMean | None:
         """Return what a unit gains on its twins in points; None where that is not known."""
         found = self.deltas.get((unit, (corruption, severity)))
         return of_deltas(found) if found else None
 
-    def lead(self, unit: str, other: str, corruption: str = ALL) -> Estimate | None:
+    def lead(self, unit: str, other: str, corruption: str = ALL) -> SeedMean | None:
         """Return how much more a unit gains than another one."""
         first, second = (self.deltas.get((label, (corruption, 0)), {}) for label in (unit, other))
         return difference(first, second)
 
-    def level(self, unit: str, corruption: str = ALL) -> Estimate:
+    def level(self, unit: str, corruption: str = ALL) -> SeedMean:
         """Return a unit's mAP in points on clean or on corrupted pictures."""
         return over_seeds(self.levels[unit, corruption])
 
@@ -144,9 +144,13 @@ def _together(
         class_scores=_means(
             [s for r in everything for s in r.class_scores], renamed, lambda s: (s.corruption, s.severity, s.name)
         ),
-        deltas=tuple(of_deltas(found).delta(label, *cell) for (label, cell), found in deltas.items()),
+        deltas=tuple(_delta(label, *cell, of_deltas(found)) for (label, cell), found in deltas.items()),
         setup=setup,
     )
+
+
+def _delta(label: str, corruption: str, severity: int, gain: SeedMean) -> Delta:
+    return Delta(model=label, corruption=corruption, severity=severity, value=gain.value, low=gain.low, high=gain.high)
 
 
 def _model(unit: Unit, model: Model) -> Model:

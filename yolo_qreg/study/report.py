@@ -25,7 +25,7 @@ from yolo_qreg.study.losses import write_histories
 from yolo_qreg.study.page import document
 from yolo_qreg.study.plan import Study
 from yolo_qreg.study.pool import Pool
-from yolo_qreg.study.spread import Estimate
+from yolo_qreg.study.spread import SeedMean
 from yolo_qreg.study.tables import write_tables
 from yolo_qreg.study.wording import claim_numbers, claim_paper, points_text, spread_text, trouble
 
@@ -103,7 +103,7 @@ def table1_text(pool: Pool) -> str:
     return aligned([head, *rows])
 
 
-def _points(found: Estimate | None) -> str:
+def _points(found: SeedMean | None) -> str:
     return points_text(found) if found else DASH
 
 

@@ -16,7 +16,7 @@ from yolo_qreg.report.text import paper_order
 from yolo_qreg.study.claims import Judged, paper_cells
 from yolo_qreg.study.findings import Findings
 from yolo_qreg.study.losses import SUM
-from yolo_qreg.study.spread import Estimate
+from yolo_qreg.study.spread import SeedMean
 
 Value = str | float | int | bool | None
 Row = Mapping[str, Value]
@@ -44,14 +44,13 @@ def _to_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def estimate_columns(found: Estimate | None, prefix: str = "") -> dict[str, Value]:
+def estimate_columns(found: SeedMean | None, prefix: str = "") -> dict[str, Value]:
     """Return the columns of an estimate: its mean, standard deviation over seeds, interval and seeds."""
-    low, high = (found.interval if found else None) or (None, None)
     return {
-        f"{prefix}mean": found.mean if found else None,
+        f"{prefix}mean": found.value if found else None,
         f"{prefix}sd": found.sd if found else None,
-        f"{prefix}low": low,
-        f"{prefix}high": high,
+        f"{prefix}low": found.low if found else None,
+        f"{prefix}high": found.high if found else None,
         f"{prefix}decided": found.decided if found else None,
         f"{prefix}seeds": found.seeds if found else 0,
     }
@@ -69,11 +68,11 @@ def table1_rows(findings: Findings) -> Iterator[Row]:
         yield {
             "method": unit.method,
             "bits": unit.bits,
-            "corrupted_mean": corrupted.mean,
+            "corrupted_mean": corrupted.value,
             "corrupted_sd": corrupted.sd,
             **estimate_columns(pool.gain(unit.label), "gain_"),
             "equation5": pool.equation5(unit.label),
-            "clean_mean": clean.mean,
+            "clean_mean": clean.value,
             "clean_sd": clean.sd,
             **estimate_columns(pool.gain(unit.label, CLEAN), "clean_gain_"),
             "seeds": corrupted.seeds,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from yolo_qreg.evaluation.estimate import Estimate
 from yolo_qreg.report.text import DASH, PLUS_MINUS, digits_of, interval, number, signed
 from yolo_qreg.study.claims import Judged, Part
 from yolo_qreg.study.findings import Training
-from yolo_qreg.study.spread import Estimate
+from yolo_qreg.study.spread import SeedMean
 
 LOSS_DIGITS = 3
 
@@ -24,28 +25,27 @@ def seeds_text(seeds: int) -> str:
 
 def points_text(found: Estimate) -> str:
     """Return a gain in points with its interval, in parentheses where it is undecided."""
-    delta = found.delta("", "", 0)
-    text = signed(delta.points, digits_of(delta))
-    return f"{text if found.decided else f'({text})'} {interval(delta)}"
+    text = signed(found.value, digits_of(found))
+    return f"{text if found.decided else f'({text})'} {interval(found)}"
 
 
 def loss_text(found: Estimate) -> str:
     """Return a change of a loss with its interval, as far as there is one."""
-    text = signed(found.mean, LOSS_DIGITS)
+    text = signed(found.value, LOSS_DIGITS)
     if found.interval is None:
         return f"({text})"
     low, high = (number(end, LOSS_DIGITS) for end in found.interval)
     return f"{text if found.decided else f'({text})'} [{low}, {high}]"
 
 
-def spread_text(found: Estimate, digits: int = 2) -> str:
+def spread_text(found: SeedMean, digits: int = 2) -> str:
     """Return a mean and its standard deviation over seeds, where there is one.
 
     Example:
-        >>> spread_text(Estimate(values=((0, 24.0), (1, 26.0)))) == f"25.00 {PLUS_MINUS} 1.41"
+        >>> spread_text(SeedMean(value=25.0, values=((0, 24.0), (1, 26.0)))) == f"25.00 {PLUS_MINUS} 1.41"
         True
     """
-    text = number(found.mean, digits)
+    text = number(found.value, digits)
     return text if found.sd is None else f"{text} {PLUS_MINUS} {number(found.sd, digits)}"
 
 
