@@ -95,6 +95,7 @@ def test_the_default_is_the_paper() -> None:
         "first_bits": None,
         "last_bits": None,
         "bn_images": 0,
+        "options": {},
     }
     assert TrainConfig().quant == QuantConfig()
 

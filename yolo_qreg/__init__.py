@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from yolo_qreg.evaluation.results import Delta, Results, Score
     from yolo_qreg.host.trainer import QATTrainer
     from yolo_qreg.patch import bake, quantize_convs
+    from yolo_qreg.quant.base import WeightQuantizer
+    from yolo_qreg.quant.registry import MethodSpec, Option, register_method
     from yolo_qreg.study.plan import Study, load_study
 
 __version__ = "0.2.0"
@@ -35,12 +37,15 @@ _HOMES = {
     "Delta": "yolo_qreg.evaluation.results",
     "EvalConfig": "yolo_qreg.evaluation.config",
     "InputError": "yolo_qreg.errors",
+    "MethodSpec": "yolo_qreg.quant.registry",
+    "Option": "yolo_qreg.quant.registry",
     "QATTrainer": "yolo_qreg.host.trainer",
     "QuantConfig": "yolo_qreg.config",
     "Results": "yolo_qreg.evaluation.results",
     "Score": "yolo_qreg.evaluation.results",
     "Study": "yolo_qreg.study.plan",
     "TrainConfig": "yolo_qreg.config",
+    "WeightQuantizer": "yolo_qreg.quant.base",
     "bake": "yolo_qreg.patch",
     "describe": "yolo_qreg.api",
     "evaluate": "yolo_qreg.api",
@@ -48,6 +53,7 @@ _HOMES = {
     "load_results": "yolo_qreg.api",
     "load_study": "yolo_qreg.study.plan",
     "quantize_convs": "yolo_qreg.patch",
+    "register_method": "yolo_qreg.quant.registry",
     "resume": "yolo_qreg.api",
     "run_study": "yolo_qreg.api",
     "train": "yolo_qreg.api",
@@ -60,12 +66,15 @@ __all__ = [
     "Delta",
     "EvalConfig",
     "InputError",
+    "MethodSpec",
+    "Option",
     "QATTrainer",
     "QuantConfig",
     "Results",
     "Score",
     "Study",
     "TrainConfig",
+    "WeightQuantizer",
     "__version__",
     "bake",
     "describe",
@@ -74,6 +83,7 @@ __all__ = [
     "load_results",
     "load_study",
     "quantize_convs",
+    "register_method",
     "resume",
     "run_study",
     "train",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_qreg.errors import InputError
-from yolo_qreg.quant.registry import FLOAT_BITS, METHODS
+from yolo_qreg.quant.registry import FLOAT_BITS, METHODS, MethodSpec
 
 BN_BITS = 4
 """BatchNorm statistics are re-estimated by default at this width and below."""
@@ -25,7 +25,7 @@ class QuantConfig:
     """How the weights of a model are quantized.
 
     Attributes:
-        method: A key of `yolo_qreg.quant.registry.METHODS`: "dorefa" or "lsq".
+        method: A key of `yolo_qreg.quant.registry.METHODS`, such as "dorefa" or "lsq".
         bits: Bit width of the weights of every `Conv` block: 1..8 (lsq: 2..8), or 32 for the FP32 twin, which runs
             through the same code without quantizing.
         per_channel: One step per output channel instead of one per layer (lsq only).
@@ -38,6 +38,7 @@ class QuantConfig:
         bn_images: Training images on which BatchNorm statistics are estimated anew for the quantized EMA weights
             before each validation and save; 0 keeps the statistics of training. None, the default, is 256 at 4 bits
             and below, where it measurably helps, and 0 above. Numbers above 32 count in full batches of 32.
+        options: Further settings of the method, by name; those that are not given are filled in.
 
     Raises:
         InputError: If a value is out of range or the method does not honour it.
@@ -51,6 +52,7 @@ class QuantConfig:
     first_bits: int | None = None
     last_bits: int | None = None
     bn_images: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         """Reject what the method does not honour."""
@@ -69,6 +71,7 @@ class QuantConfig:
             raise InputError(f"init={self.init!r} is not one that {self.method} has ({known})")
         if not self.init and spec.inits:
             object.__setattr__(self, "init", spec.inits[0])
+        object.__setattr__(self, "options", _options(self.method, spec, self.options))
         if self.last_bits not in (None, FLOAT_BITS) and not spec.keeps_scale:
             raise InputError(
                 f"last_bits={self.last_bits} needs a method that keeps the weights' scale, and {self.method} does not; "
@@ -91,8 +94,18 @@ class QuantConfig:
 
     @property
     def label(self) -> str:
-        """Short name for run folders and tables, such as "dorefa-8bit" or "fp32"."""
-        return "fp32" if self.bits == FLOAT_BITS else f"{self.method}-{self.bits}bit"
+        """Short name for run folders and tables, such as "dorefa-8bit", "noise-8bit-lsq" or "fp32"."""
+        if self.bits == FLOAT_BITS:
+            return "fp32"
+        known = METHODS[self.method].options
+        changed = {name: value for name, value in self.options.items() if value != known[name].default}
+        words = [value if known[name].choices else f"{name}{value}" for name, value in changed.items()]
+        return "-".join([self.method, f"{self.bits}bit", *words])
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether weights at inference are codes; those of twins and controls are float."""
+        return self.bits != FLOAT_BITS and METHODS[self.method].has_codes(self.options)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, numbers and strings, for YAML, JSON and checkpoints."""
@@ -107,6 +120,20 @@ class QuantConfig:
                 near = get_close_matches(key, known, n=1, cutoff=0)[0]
                 raise InputError(f"quant key {key!r} is unknown; did you mean {near!r}?")
         return cls(**dict(values))
+
+
+def _options(method: str, spec: MethodSpec, given: object) -> dict[str, Any]:
+    """Return all options of a method, in its order, those that are given checked."""
+    if not isinstance(given, Mapping):
+        raise InputError(f"options={given!r} is not a mapping; write names and values")
+    for name in given:
+        if name not in spec.options:
+            known = ", ".join(spec.options) or "none"
+            raise InputError(f"options: {name!r} is not one that {method} has ({known}); correct it")
+    return {
+        name: option.parse(f"options: {name}", given[name]) if name in given else option.default
+        for name, option in spec.options.items()
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

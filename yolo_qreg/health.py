@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from yolo_qreg.patch import QuantConv2d, quantized_layers
-from yolo_qreg.quant.registry import FLOAT_BITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ def measure(model: nn.Module, last: Mapping[str, Tensor]) -> tuple[list[LayerHea
     """Measure every quantized layer of `model`.
 
     Args:
-        model: A model with `QuantConv2d` layers; layers at 32 bits are passed over.
+        model: A model with `QuantConv2d` layers; layers without codes, such as those at 32 bits, are passed over.
         last: The codes of the previous call, by layer; empty on the first.
 
     Returns:
@@ -64,7 +63,7 @@ def measure(model: nn.Module, last: Mapping[str, Tensor]) -> tuple[list[LayerHea
     """
     rows, codes = [], {}
     for name, layer in quantized_layers(model).items():
-        if layer.quantizer.bits == FLOAT_BITS:
+        if not layer.quantizer.has_codes:
             continue
         codes[name] = layer_codes(layer).cpu()
         changed = (codes[name] != last[name]).float().mean().item() if name in last else None
@@ -74,7 +73,7 @@ def measure(model: nn.Module, last: Mapping[str, Tensor]) -> tuple[list[LayerHea
                 bits=layer.quantizer.bits,
                 weights=layer.weight.numel(),
                 levels_used=int(torch.bincount(codes[name].flatten()).count_nonzero()),
-                sqnr_db=sqnr_db(layer.weight, layer.quantized_weight()),
+                sqnr_db=sqnr_db(layer.weight, _values(layer)),
                 flipped=changed,
             )
         )
@@ -85,6 +84,13 @@ def layer_codes(layer: QuantConv2d) -> Tensor:
     """Return a layer's codes, uint8 of its weight's shape."""
     with torch.no_grad():
         return layer.quantizer.codes(layer.weight.detach().float())
+
+
+def _values(layer: QuantConv2d) -> Tensor:
+    """Return a layer's quantized weight without what a method draws at random in training mode."""
+    weight, quantizer = layer.weight.detach().float(), layer.quantizer
+    with torch.no_grad():
+        return quantizer.values(quantizer.codes(weight), quantizer.scale(weight), quantizer.bits)
 
 
 def summary(rows: list[LayerHealth]) -> str:

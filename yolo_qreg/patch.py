@@ -35,7 +35,7 @@ class QuantConv2d(nn.Conv2d):
         """Take over the parameters (the same objects) and geometry of a plain convolution."""
         new = _same_geometry(cls, conv)
         new.weight = conv.weight
-        new.quantizer = quantizer
+        new.quantizer = quantizer.train(conv.training)
         return new
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,9 +77,11 @@ def quantize_convs(model: nn.Module, bits: Mapping[str, int], config: QuantConfi
     made = {}
     for name, width in bits.items():
         conv = modules[name]
-        kind_of = FloatQuantizer if width == FLOAT_BITS else quantizer_class(config.method)
+        float_layer = width == FLOAT_BITS
+        kind_of = FloatQuantizer if float_layer else quantizer_class(config.method)
+        options = {} if float_layer else config.options
         weight = conv.weight.detach().float()
-        quantizer = kind_of.for_weight(weight, width, per_channel=config.per_channel, init=config.init)
+        quantizer = kind_of.for_weight(weight, width, per_channel=config.per_channel, init=config.init, **options)
         made[name] = QuantConv2d.from_conv(conv, quantizer)
     for name, conv in made.items():
         _replace(model, name, conv)
@@ -88,10 +90,13 @@ def quantize_convs(model: nn.Module, bits: Mapping[str, int], config: QuantConfi
 def bake(model: M) -> M:
     """Replace every quantizing convolution by a plain one holding the quantized weight, in place; return the model.
 
+    The weight is that of eval mode, also where the model is in training mode.
+
     Bake before anything that fuses BatchNorm, saves or exports: folding BatchNorm into latent weights and
     quantizing afterwards is another function.
     """
     for name, layer in quantized_layers(model).items():
+        layer.quantizer.eval()
         with torch.no_grad():
             weight = layer.quantized_weight().to(layer.weight.dtype).clone()
         conv = _same_geometry(nn.Conv2d, layer)

@@ -17,7 +17,7 @@ from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.patch import QuantConv2d, bake, quantize_convs, quantized_layers
 from yolo_qreg.quant.base import FloatQuantizer, WeightQuantizer, per_output_channel
-from yolo_qreg.quant.registry import FLOAT_BITS, METHODS, MethodSpec, quantizer_class
+from yolo_qreg.quant.registry import FLOAT_BITS, METHODS, MethodSpec, quantizer_class, register_method
 
 CASES = [
     pytest.param(method, bits, per_channel, init, id=f"{method}-{bits}{'-channel' if per_channel else ''}-{init}")
@@ -150,7 +150,8 @@ def third_method(monkeypatch: pytest.MonkeyPatch) -> str:
     module = ModuleType("power_of_two")
     module.PowerOfTwo = PowerOfTwo  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(METHODS, "po2", MethodSpec("power_of_two:PowerOfTwo", bits=range(3, 4)))  # type: ignore[arg-type]
+    monkeypatch.setattr(METHODS, "_known", dict(METHODS))  # what is registered is forgotten with the test
+    register_method("po2", MethodSpec("power_of_two:PowerOfTwo", bits=range(3, 4)))
     monkeypatch.setattr(PowerOfTwo, "seen", [])
     return "po2"
 

@@ -94,3 +94,16 @@ def listed(kind: Callable[[str], Any] = str) -> Callable[[click.Context, click.P
             raise InputError(f"{param.opts[0]} {given!r} is no list of {rule}; write them as 8,4,2") from error
 
     return split
+
+
+def pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """Take the values of an option with `multiple=True` as KEY=VALUE, several joined by commas."""
+    found = {}
+    for word in listed()(ctx, param, values):
+        key, equals, value = word.partition("=")
+        if not (key and equals and value):
+            raise InputError(f"{param.opts[0]} {word!r} is not KEY=VALUE; write it as like=lsq")
+        if key in found:
+            raise InputError(f"{param.opts[0]} {key} is given twice; give it once")
+        found[key] = value
+    return found

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from yolo_qreg.cli.options import DATA, MODEL, RUN, SEED, listed, trust
+from yolo_qreg.cli.options import DATA, MODEL, RUN, SEED, listed, pairs, trust
 from yolo_qreg.config import QuantConfig, TrainConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.settings import check_settings, parse_settings
@@ -15,8 +15,9 @@ from yolo_qreg.settings import check_settings, parse_settings
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--method", default="dorefa", show_default=True, help="Weight quantizer: dorefa or lsq.")
+@click.option("--method", default="dorefa", show_default=True, help="How weights are trained: dorefa, lsq, ...")
 @click.option("--bits", type=int, default=8, show_default=True, help="1-8 (lsq: 2-8), or 32 for the FP32 twin.")
+@click.option("--option", "options", multiple=True, callback=pairs, metavar="KEY=VALUE", help="Setting of the method.")
 @click.option("--data", type=DATA, default="voc", show_default=True, help="voc, shapes or a data set's YAML file.")
 @click.option(
     "--model",

@@ -104,6 +104,7 @@ def _subject(path: Path, name: str, digest: str) -> Subject:
         return Subject(exported, path)
     found = describe(path)
     widths = [layer.bits for layer in found.layers]
+    trained = None if found.config is None or found.twin else found.config  # a control has float weights, so no layers
     size = found.totals.packed_bytes if widths else found.totals.float32_bytes
     if path.suffix != ".pt":  # what is to be carried is the file
         size = found.size_bytes
@@ -111,8 +112,8 @@ def _subject(path: Path, name: str, digest: str) -> Subject:
         name=name,
         file=path.name,
         sha256=digest,
-        method=found.config.method if found.config and widths else None,
-        bits=max(set(widths), key=widths.count) if widths else FLOAT_BITS,
+        method=trained.method if trained else None,
+        bits=max(set(widths), key=widths.count) if widths else trained.bits if trained else FLOAT_BITS,
         size_mb=size / 1e6,
         run=folder,
     )

@@ -161,7 +161,7 @@ def _interpret(header: Mapping[str, Any], tensors: dict[str, Tensor]) -> Packed:
     coded = {
         name: _take_layer(tensors, name, bits, shape, config)
         for name, (bits, shape) in header["layers"].items()
-        if bits != FLOAT_BITS
+        if bits != FLOAT_BITS and config.has_codes
     }
     for name, t in tensors.items():
         if t.is_floating_point() and t.dtype != dtype:

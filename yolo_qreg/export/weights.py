@@ -121,7 +121,7 @@ def _weights(model: nn.Module, state: QuantState, path: Path) -> Weights:
     if state.tensors:
         checkpoint.check_fresh(model, state, path)
         coded = _from_latents(model, state)
-        latents = {f"{n}.weight": state.tensors[f"{n}.weight"] for n, b in state.bits.items() if b == FLOAT_BITS}
+        latents = {f"{name}.weight": state.tensors[f"{name}.weight"] for name in state.bits if name not in coded}
         others |= latents
     else:
         coded = _from_values(others, state, path)
@@ -134,10 +134,9 @@ def _from_latents(model: nn.Module, state: QuantState) -> dict[str, Coded]:
     """Quantize the latent weights once more, on a copy of the model."""
     coded = {}
     for name, layer in quantized_layers(checkpoint.requantize(deepcopy(model), state)).items():
-        bits = layer.quantizer.bits
-        if bits != FLOAT_BITS:
+        if layer.quantizer.has_codes:
             scale = layer.quantizer.scale(layer.weight.detach())
-            coded[name] = Coded(bits=bits, codes=layer_codes(layer), scale=scale.clone())
+            coded[name] = Coded(bits=layer.quantizer.bits, codes=layer_codes(layer), scale=scale.clone())
     return coded
 
 
@@ -145,7 +144,7 @@ def _from_values(tensors: Mapping[str, Tensor], state: QuantState, path: Path) -
     """Recover the codes of a plain export from its values, and check that they are what its scales allow."""
     coded = {}
     for name, bits in state.bits.items():
-        if bits == FLOAT_BITS:
+        if bits == FLOAT_BITS or not state.config.has_codes:
             continue
         stored = tensors[f"{name}.weight"]
         layer = Coded.from_values(stored, state.scales[name], bits, state.config.method)

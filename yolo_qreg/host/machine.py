@@ -10,7 +10,6 @@ from ultralytics.engine import trainer as host_trainer
 
 from yolo_qreg.errors import InputError
 from yolo_qreg.patch import QuantConv2d, quantized_layers
-from yolo_qreg.quant.registry import FLOAT_BITS
 
 TOLERANCE = 0.01
 """Norm of the difference of two gradients, relative to the gradient's, that rounding (TF32 included) may cause."""
@@ -39,10 +38,10 @@ def check_compiled(model: nn.Module, mode: bool | str, device: torch.device) -> 
     """
     smallest: dict[tuple[type, int], tuple[str, QuantConv2d]] = {}
     for name, layer in sorted(quantized_layers(model).items(), key=lambda item: item[1].weight.numel()):
-        if layer.quantizer.bits != FLOAT_BITS:
+        if layer.quantizer.has_codes:
             smallest.setdefault((type(layer.quantizer), layer.quantizer.bits), (name, layer))
     for name, layer in smallest.values():
-        eager, inner = (deepcopy(layer).to(device).requires_grad_(True) for _ in range(2))
+        eager, inner = (deepcopy(layer).eval().to(device).requires_grad_(True) for _ in range(2))
         compiled = host_trainer.attempt_compile(inner, device=device, mode=mode)
         if compiled is inner:  # nothing to compile with: the host has said so, and trains uncompiled
             return

@@ -49,7 +49,8 @@ class Plan:
     def summary(self, config: QuantConfig) -> str:
         """Return one line: how many layers at which width, and what is left in float."""
         widths = [f"{list(self.bits.values()).count(b)} at {b} bits" for b in sorted(set(self.bits.values()))]
-        kind = "float twin of" if config.bits == FLOAT_BITS else "quantized with"
+        trained = "quantized with" if config.has_codes else "float weights, trained with"
+        kind = "float twin of" if config.bits == FLOAT_BITS else trained
         float_names = ", ".join(self.left_float) or "none"
         return f"{kind} {config.method}: {', '.join(widths)}; left in float ({len(self.left_float)}): {float_names}"
 

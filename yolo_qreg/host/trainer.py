@@ -26,7 +26,7 @@ from yolo_qreg.config import QuantConfig
 from yolo_qreg.data.identity import RECORD
 from yolo_qreg.errors import InputError
 from yolo_qreg.files import absolute, scratch_folder, sweep, write_atomic
-from yolo_qreg.host import checkpoint, compat, history
+from yolo_qreg.host import checkpoint, compat, history, hooks
 from yolo_qreg.host.batchnorm import float_images, reestimate, training_images
 from yolo_qreg.host.datasets import refuse_code
 from yolo_qreg.host.labels import scanning
@@ -39,7 +39,6 @@ from yolo_qreg.inputs import SETTINGS
 from yolo_qreg.patch import bake, quantize_convs, quantized_layers
 from yolo_qreg.processes import undisturbed
 
-_ADAM_LIKE = (optim.Adam, optim.AdamW, optim.Adamax, optim.NAdam, optim.RAdam)
 _STAGING = ".saving-"
 _REFUSED = {
     "quantize": "the host's own quantization; drop it, `quant` replaces it",
@@ -169,6 +168,7 @@ class QATTrainer(DetectionTrainer):
     def _setup_train(self) -> None:
         """Set up as the host does, then note what the training began from: the host may mend pictures as it scans."""
         super()._setup_train()
+        hooks.add_penalties(unwrap_model(self.model))
         if RANK in {-1, 0}:
             if self.origin is None and not self.resume:
                 model = identify_model(self.args.model, self.args.pretrained, unwrap_model(self.model).yaml)
@@ -209,25 +209,11 @@ class QATTrainer(DetectionTrainer):
             return super().build_dataset(img_path, *args, **kwargs)
 
     def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> optim.Optimizer:
-        """Build the host's optimizer, then move the learned steps to groups of their own, without weight decay."""
+        """Build the host's optimizer, then give steps and weights the rates that their method asks for."""
         optimizer: optim.Optimizer = super().build_optimizer(model, *args, **kwargs)
-        by_factor: dict[float, list[nn.Parameter]] = {}
-        adam_like = isinstance(optimizer, _ADAM_LIKE)
-        for layer in quantized_layers(unwrap_model(model)).values():
-            factor = layer.quantizer.step_lr_factor() if adam_like else 1.0
-            if layer.quantizer.steps():
-                by_factor.setdefault(factor, []).extend(layer.quantizer.steps())
-        if not by_factor:
-            return optimizer
-        moved = {id(p) for steps in by_factor.values() for p in steps}
-        for group in optimizer.param_groups:
-            group["params"] = [p for p in group["params"] if id(p) not in moved]
-        # biases have no decay and are never orthogonalised; the host may give parts of the head a higher rate
-        biases = [g for g in optimizer.param_groups if g.get("param_group") == "bias"]
-        base = {k: v for k, v in min(biases, key=lambda g: g["lr"]).items() if k != "params"}
-        for factor, steps in by_factor.items():
-            own = {"params": steps, "lr": base["lr"] * factor, "weight_decay": 0.0, "param_group": "step"}
-            optimizer.add_param_group(base | own)
+        layers = quantized_layers(unwrap_model(model)).values()
+        hooks.set_rates(optimizer, layers)
+        hooks.call_after_steps(optimizer, layers)
         return optimizer
 
     def get_validator(self) -> Any:
@@ -257,6 +243,7 @@ class QATTrainer(DetectionTrainer):
         loader = self.train_loader
         if loader.num_workers == 0 or loader.iterator is None or self.epoch == self.start_epoch:
             compat.restart(loader, seed)
+        hooks.begin_epoch(unwrap_model(self.model), self.epoch / self.epochs)
 
     def validate(self) -> Any:
         """Validate the baked moving average instead of the latent one."""
@@ -377,6 +364,7 @@ class QATTrainer(DetectionTrainer):
         model = unwrap_model(self.model)
         model.load_state_dict(held["ema" if self._recovering else "model"])
         self.ema = ModelEMA(self.model)
+        self.ema.ema.criterion = None  # that of the live model adds its layers' penalties
         self.ema.ema.load_state_dict(held["ema"])
         self.ema.updates = ckpt["updates"]
         dataset = self.train_loader.dataset

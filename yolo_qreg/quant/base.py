@@ -16,8 +16,18 @@ class WeightQuantizer(nn.Module, ABC):
     """Maps a float weight onto at most 2**bits values, and names each value by an unsigned integer code.
 
     `forward` is what training sees: exact values, straight-through gradients. `codes`, `scale` and `values` take the
-    same result apart for storage: `values(codes(w), scale(w), bits)` equals `forward(w)` bit for bit.
+    same result apart for storage: `values(codes(w), scale(w), bits)` equals `forward(w)` in eval mode bit for bit.
+
+    In training mode `forward` may draw from torch's global generator, which the trainer seeds for each epoch: a resumed
+    run repeats the draws. The other hooks below do nothing unless a method overrides them.
+
+    Attributes:
+        has_codes: Whether there are codes; where there are none, `forward` in eval mode gives float weights.
+        weight_decay: Whether the host's weight decay acts on the weights, too.
     """
+
+    has_codes: bool = True
+    weight_decay: bool = True
 
     def __init__(self, bits: int) -> None:
         super().__init__()
@@ -26,7 +36,10 @@ class WeightQuantizer(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def for_weight(cls, weight: Tensor, bits: int, *, per_channel: bool, init: str) -> WeightQuantizer:
-        """Make a quantizer for `weight`; learned state has its final shape from here on."""
+        """Make a quantizer for `weight`; learned state has its final shape from here on.
+
+        A method with options of its own (`MethodSpec.options`) takes each as a further keyword.
+        """
 
     @abstractmethod
     def forward(self, weight: Tensor) -> Tensor:
@@ -67,6 +80,20 @@ class WeightQuantizer(nn.Module, ABC):
         """Return the learning rate of `steps` under an Adam-like optimizer, as a factor of the weights' rate."""
         return 1.0
 
+    def weight_lr_factor(self, weight: Tensor) -> float:
+        """Return the learning rate of the weight as a factor of the others' rate."""
+        return 1.0
+
+    def begin_epoch(self, weight: Tensor, progress: float) -> None:
+        """Be told that an epoch begins, without gradients; `progress` is the share of the training behind, 0..1."""
+
+    def after_step(self, weight: Tensor) -> None:
+        """Change the weight in place after a step of the optimizer, without gradients and before the moving average."""
+
+    def penalty(self, weight: Tensor) -> Tensor | None:
+        """Return a term to add to the loss of one picture, [] and differentiable; none by default."""
+        return None
+
     def extra_repr(self) -> str:
         """Show the bit width where a module is printed."""
         return f"bits={self.bits}"
@@ -74,6 +101,8 @@ class WeightQuantizer(nn.Module, ABC):
 
 class FloatQuantizer(WeightQuantizer):
     """The identity: the FP32 twin runs through the same layers, optimizer groups and checkpoints as the others."""
+
+    has_codes = False
 
     @classmethod
     def for_weight(cls, weight: Tensor, bits: int, *, per_channel: bool, init: str) -> FloatQuantizer:

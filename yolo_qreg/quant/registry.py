@@ -1,20 +1,63 @@
 """The quantization methods by name: what each can do and where it lives. Importing this does not load torch.
 
-A new method is one module beside this one, holding a `WeightQuantizer`, and one entry in `METHODS`.
+A method of this package is one module beside this one, holding a `WeightQuantizer`, and one entry in `METHODS`. One of
+another package is an entry point of `GROUP` that names a `MethodSpec`, or a call of `register_method`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from yolo_qreg.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from yolo_qreg.quant.base import WeightQuantizer
 
 FLOAT_BITS = 32
 """The bit width that means "not quantized": the FP32 twin."""
+GROUP = "yolo_qreg.methods"
+"""Entry points of other packages: the name is the method's, the object its `MethodSpec`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """A setting that only one method has: one of some words, or a number.
+
+    Attributes:
+        default: Its value if it is not given; the type of a number is that of its default.
+        choices: The words; empty for a number.
+        least: Of a number.
+        most: Of a number.
+    """
+
+    default: str | int | float
+    choices: tuple[str, ...] = ()
+    least: float = 0
+    most: float = 1e9
+
+    def parse(self, name: str, value: object) -> str | int | float:
+        """Return a value, perhaps typed on a command line, in the type that it has.
+
+        Raises:
+            InputError: It is not one that the option takes.
+        """
+        if self.choices:
+            if value not in self.choices:
+                raise InputError(f"{name}={value!r} is unknown; choose one of {', '.join(self.choices)}")
+            return str(value)
+        kind = type(self.default)
+        number: Any = None
+        with suppress(ValueError):
+            number = kind(str(value))
+        if number is None or isinstance(value, bool) or not self.least <= number <= self.most:
+            what = "a whole number" if kind is int else "a number"
+            raise InputError(f"{name}={value!r} is not {what} of {self.least:g} to {self.most:g}; correct it")
+        return kind(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +71,9 @@ class MethodSpec:
         inits: Names of its scale initialisations, default first; empty if it has no scale to initialise.
         keeps_scale: Whether quantized weights have the magnitude of the float ones. A convolution without
             BatchNorm behind it can only be quantized by a method that does.
+        title: As it is written on pages; its name by default.
+        options: Its own settings, which `WeightQuantizer.for_weight` gets by name.
+        has_codes: Whether weights at inference are codes, by its options; else they are float, as in controls.
     """
 
     home: str
@@ -35,12 +81,81 @@ class MethodSpec:
     per_channel: bool = False
     inits: tuple[str, ...] = ()
     keeps_scale: bool = True
+    title: str = ""
+    options: Mapping[str, Option] = field(default_factory=dict)
+    has_codes: Callable[[Mapping[str, Any]], bool] = lambda _: True
 
 
-METHODS: Mapping[str, MethodSpec] = {
-    "dorefa": MethodSpec("yolo_qreg.quant.dorefa:DoReFaQuantizer", bits=range(1, 9), keeps_scale=False),
-    "lsq": MethodSpec("yolo_qreg.quant.lsq:LSQQuantizer", range(2, 9), per_channel=True, inits=("paper", "mse")),
-}
+class Methods(Mapping[str, MethodSpec]):
+    """The methods of this package, those registered, and those of installed packages, which are looked for late."""
+
+    def __init__(self, own: Mapping[str, MethodSpec]) -> None:
+        self._known = dict(own)
+        self._looked = False
+
+    def __getitem__(self, name: str) -> MethodSpec:
+        if name not in self._known:
+            self._look()
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._look()
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        self._look()
+        return len(self._known)
+
+    def register(self, name: str, spec: MethodSpec) -> None:
+        """Add a method.
+
+        Raises:
+            InputError: There is another one of this name.
+        """
+        if name in self._known:
+            raise InputError(f"method {name!r} exists already; choose another name")
+        self._known[name] = spec
+
+    def _look(self) -> None:
+        if self._looked:
+            return
+        self._looked = True
+        for entry in entry_points(group=GROUP):
+            if entry.name in self._known:
+                raise InputError(f"method {entry.name!r} of {entry.value} exists already; remove that package")
+            try:
+                spec = entry.load()
+            except Exception as error:  # whatever a package of somebody else raises
+                raise InputError(f"method {entry.name!r} ({entry.value}) does not load: {first_line(error)}") from error
+            if not isinstance(spec, MethodSpec):
+                raise InputError(f"method {entry.name!r}: {entry.value} is no MethodSpec; correct the entry point")
+            self._known[entry.name] = spec
+
+
+METHODS = Methods(
+    {
+        "dorefa": MethodSpec("yolo_qreg.quant.dorefa:DoReFaQuantizer", range(1, 9), keeps_scale=False, title="DoReFa"),
+        "lsq": MethodSpec(
+            "yolo_qreg.quant.lsq:LSQQuantizer", range(2, 9), per_channel=True, inits=("paper", "mse"), title="LSQ"
+        ),
+    }
+)
+
+
+def register_method(name: str, spec: MethodSpec) -> None:
+    """Make a method known to this process: to configurations, trainings, exports and studies in it.
+
+    Worker processes of multi-GPU trainings and of studies begin anew and do not run this call. For those, and for the
+    command line, a package names its method as an entry point of the group `yolo_qreg.methods`.
+
+    Args:
+        name: As in `QuantConfig(method=name)`.
+        spec: Widths, options and the place of its `WeightQuantizer`.
+
+    Raises:
+        InputError: There is another one of this name.
+    """
+    METHODS.register(name, spec)
 
 
 def quantizer_class(method: str) -> type[WeightQuantizer]:

@@ -117,6 +117,7 @@ def command(study: Study, place: Place, anew: bool = False) -> list[str]:
     if quant.bits != FLOAT_BITS:
         words += ["--method", quant.method, "--bn-images", str(quant.bn_images)]
         words += [word for glob in quant.skip for word in ("--skip", glob)]
+        words += [word for name, value in quant.options.items() for word in ("--option", f"{name}={value}")]
         for name, option in OPTIONS.items():
             value = getattr(quant, name)
             if value not in (None, False, ""):

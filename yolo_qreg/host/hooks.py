@@ -1,0 +1,108 @@
+"""What methods do in a training beside quantizing: rates of their own, what follows a step, terms of the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor, nn, optim
+
+from yolo_qreg.patch import QuantConv2d, quantized_layers
+from yolo_qreg.quant.base import WeightQuantizer
+
+_ADAM_LIKE = (optim.Adam, optim.AdamW, optim.Adamax, optim.NAdam, optim.RAdam)
+
+
+def set_rates(optimizer: optim.Optimizer, layers: Collection[QuantConv2d]) -> None:
+    """Move learned steps to groups of their own, without decay, and weights with a rate or decay of their own too."""
+    adam_like = isinstance(optimizer, _ADAM_LIKE)
+    steps: dict[float, list[Tensor]] = {}
+    for layer in layers:
+        factor = layer.quantizer.step_lr_factor() if adam_like else 1.0
+        if layer.quantizer.steps():
+            steps.setdefault(factor, []).extend(layer.quantizer.steps())
+    # biases have no decay and are never orthogonalised; the host may give parts of the head a higher rate
+    biases = [g for g in optimizer.param_groups if g.get("param_group") == "bias"]
+    base = {k: v for k, v in min(biases, key=lambda g: g["lr"]).items() if k != "params"} if steps else {}
+    _take([p for found in steps.values() for p in found], optimizer)
+    for factor, found in steps.items():
+        own = {"params": found, "lr": base["lr"] * factor, "weight_decay": 0.0, "param_group": "step"}
+        optimizer.add_param_group(base | own)
+    weights: dict[tuple[int, float, bool], list[Tensor]] = {}
+    homes = {id(p): index for index, group in enumerate(optimizer.param_groups) for p in group["params"]}
+    for layer in layers:
+        factor, decays = layer.quantizer.weight_lr_factor(layer.weight), layer.quantizer.weight_decay
+        if factor != 1 or not decays:
+            weights.setdefault((homes[id(layer.weight)], factor, decays), []).append(layer.weight)
+    _take([p for found in weights.values() for p in found], optimizer)
+    for (index, factor, decays), found in weights.items():
+        home = {k: v for k, v in optimizer.param_groups[index].items() if k != "params"}
+        own = {"params": found, "lr": home["lr"] * factor}
+        if not decays:  # the host sets the decay of groups called weight
+            own |= {"weight_decay": 0.0, "param_group": "step"}
+        optimizer.add_param_group(home | own)
+
+
+def _take(parameters: Collection[Tensor], optimizer: optim.Optimizer) -> None:
+    """Remove parameters from the groups of an optimizer."""
+    moved = {id(p) for p in parameters}
+    for group in optimizer.param_groups:
+        group["params"] = [p for p in group["params"] if id(p) not in moved]
+
+
+def call_after_steps(optimizer: optim.Optimizer, layers: Collection[QuantConv2d]) -> None:
+    """Have the optimizer call `after_step` of the layers' quantizers; the host averages weights only after that."""
+    chosen = _overriding("after_step", layers)
+
+    @torch.no_grad()
+    def after(*_: Any) -> None:
+        for layer in chosen:
+            layer.quantizer.after_step(layer.weight)
+
+    if chosen:
+        optimizer.register_step_post_hook(after)
+
+
+@torch.no_grad()
+def begin_epoch(model: nn.Module, progress: float) -> None:
+    """Tell the quantizers of a model that an epoch begins; `progress` is the share of the training behind, 0..1."""
+    for layer in _overriding("begin_epoch", quantized_layers(model).values()):
+        layer.quantizer.begin_epoch(layer.weight.detach().float(), progress)
+
+
+def add_penalties(model: Any) -> None:
+    """Add what the quantizers of a detector ask for to its loss, in place."""
+    chosen = _overriding("penalty", quantized_layers(model).values())
+    if chosen:
+        model.criterion = _Penalized(model.init_criterion(), chosen)
+
+
+class _Penalized:
+    """A loss of the host with the penalties of quantizers added, in training alone.
+
+    The host multiplies the loss of a picture by the size of the batch, and so are the penalties.
+    """
+
+    def __init__(self, inner: Any, layers: Collection[QuantConv2d]) -> None:
+        self.inner, self.layers = inner, layers
+
+    def __call__(self, preds: Any, batch: Any) -> tuple[Tensor, Any]:
+        loss, items = self.inner(preds, batch)
+        if not torch.is_grad_enabled():
+            return loss, items
+        with torch.autocast(loss.device.type, enabled=False):
+            found = [layer.quantizer.penalty(layer.weight.float()) for layer in self.layers]
+        terms = [term * len(batch["img"]) for term in found if term is not None]
+        return torch.cat([loss.reshape(-1), *(term.reshape(1) for term in terms)]), items
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "inner":  # of a copy that has nothing yet
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+
+def _overriding(hook: str, layers: Collection[QuantConv2d]) -> list[QuantConv2d]:
+    """Return the layers whose quantizer does something there."""
+    nothing = getattr(WeightQuantizer, hook)
+    return [layer for layer in layers if getattr(type(layer.quantizer), hook) is not nothing]
