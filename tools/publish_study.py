@@ -19,16 +19,17 @@ import click
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.results import CLEAN, RUN, load, save
 from yolo_qreg.files import fill_block, write_atomic
-from yolo_qreg.report import paper
-from yolo_qreg.report.text import DASH, kind_of, number, signed
-from yolo_qreg.study.claims import VERDICTS, judge
-from yolo_qreg.study.findings import Findings, gather
-from yolo_qreg.study.losses import read_histories, write_histories
+from yolo_qreg.findings import paper
+from yolo_qreg.findings.claims import VERDICTS, judge
+from yolo_qreg.findings.gather import Findings, gather
+from yolo_qreg.findings.losses import read_histories, write_histories
+from yolo_qreg.findings.names import kind_of
+from yolo_qreg.findings.pool import Pool
+from yolo_qreg.report.study_report import write_study_report
+from yolo_qreg.report.study_wording import claim_numbers, claim_paper, duration, points_text, spread_text
+from yolo_qreg.report.text import DASH, number, signed
 from yolo_qreg.study.plan import load_study
-from yolo_qreg.study.pool import Pool
-from yolo_qreg.study.report import write_study_report
 from yolo_qreg.study.runs import places
-from yolo_qreg.study.wording import claim_numbers, claim_paper, duration, points_text, spread_text
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"

@@ -144,9 +144,19 @@ def run_study(
         InputError: The study, its data or its model cannot be used, or `out` holds another study.
         KeyboardInterrupt: Ctrl-C; what is finished is kept.
     """
-    from yolo_qreg.study import run
+    from yolo_qreg.study.run import continuable
+    from yolo_qreg.study.run import run_study as work
 
-    return run.run_study(study, Path(out), jobs=jobs, device=device, ray=ray, part=part, quiet=quiet)
+    with continuable():
+        done = work(study, Path(out), jobs=jobs, device=device, ray=ray, part=part, quiet=quiet)
+        if part == "train" or not done.finished:
+            return done
+        from yolo_qreg.report import write_report as write_page
+        from yolo_qreg.report.study_report import write_study_report
+
+        for seed, results in done.results.items():
+            write_page(done.folder / f"seed-{seed}", results)
+        return replace(done, page=write_study_report(done.study, done.folder, by_seed=done.results))
 
 
 def export_weights(
@@ -282,7 +292,7 @@ def write_report(folder: str | Path, palette: str = "paper") -> Path:
 
     folder = Path(folder)
     if (folder / PLAN).is_file():
-        from yolo_qreg.study.report import write_study_report
+        from yolo_qreg.report.study_report import write_study_report
 
         return write_study_report(load_study(str(folder / PLAN)), folder, palette)
     from yolo_qreg.report import write_report as write_page

@@ -10,7 +10,8 @@ from report_samples import models, sample, score
 
 from corruptions import CORRUPTIONS
 from yolo_qreg.evaluation.results import ALL, CLEAN, Delta, Results
-from yolo_qreg.report import comparison, headline, heatmap, paper, terminal
+from yolo_qreg.findings import paper
+from yolo_qreg.report import comparison, headline, heatmap, terminal
 from yolo_qreg.report.palette import FAINTEST
 
 MEANS = {"fp32": 28.78, "dorefa-8bit": 30.34, "dorefa-4bit": 24.90, "dorefa-2bit": 14.66}

@@ -8,8 +8,8 @@ from report_parsing import parse
 from report_samples import VOC, models, sample, write_runs
 
 from yolo_qreg.evaluation.results import ALL, CLEAN, Results
+from yolo_qreg.findings.losses import NAMES, History, _read_kept, histories_of, read_columns
 from yolo_qreg.report import charts, classes, curves
-from yolo_qreg.study.losses import _read_kept
 
 
 @pytest.fixture(scope="module")
@@ -58,20 +58,20 @@ def test_losses_are_read_from_run_folders(tmp_path: Path, results: Results) -> N
     """Relative to the results too; epochs without validation are gaps, and runs that are gone are left out."""
     write_runs(tmp_path / "runs")
     known = replace(results, models=models(Path("runs")))
-    losses = curves.read_losses(known, tmp_path)
-    assert [run.model for run in losses] == ["fp32", "dorefa-8bit"]
-    assert [len(run.columns["val/box_loss"]) for run in losses] == [40, 37]
-    assert losses[1].columns["val/box_loss"][0][0] == 4
+    losses = histories_of(known, tmp_path)
+    assert list(losses) == ["fp32", "dorefa-8bit"]
+    assert [len(run.series("val", "box")) for run in losses.values()] == [40, 37]
+    assert losses["dorefa-8bit"].series("val", "box")[0][0] == 4
     assert [chart.title.split(":")[0] for chart in curves.loss_charts(known, losses)] == ["validation"] * 3 + [
         "training"
     ] * 3
-    short = curves.Losses("fp32", {"val/box_loss": ((1, 2.0), (2, 1.5), (3, 1.4)), "val/cls_loss": ((3, 1.0),)})
-    (only,) = curves.loss_charts(known, [short])  # one epoch is no curve
+    short = History({"val/box_loss": ((1, 2.0), (2, 1.5), (3, 1.4)), "val/cls_loss": ((3, 1.0),)})
+    (only,) = curves.loss_charts(known, {"fp32": short})  # one epoch is no curve
     assert only.title == "validation: box" and only.x_ticks == ((1, "1"), (2, "2"), (3, "3"))
     (tmp_path / "runs" / "fp32" / "results.csv").write_text("epoch,val/box_loss\n1,nan\n2,x\n3,0\n")
-    assert [run.model for run in curves.read_losses(known, tmp_path)] == ["dorefa-8bit"]
-    assert curves.read_losses(known, tmp_path / "elsewhere") == ()
-    assert curves.loss_charts(known, ()) == ()
+    assert list(histories_of(known, tmp_path)) == ["dorefa-8bit"]
+    assert histories_of(known, tmp_path / "elsewhere") == {}
+    assert curves.loss_charts(known, {}) == ()
 
 
 def test_class_gains_are_means_over_cells_that_both_have(results: Results) -> None:
@@ -104,5 +104,5 @@ def test_losses_that_are_no_table_have_no_curves(content: bytes, tmp_path: Path)
     """A damaged file of one training ends no report."""
     path = tmp_path / "results.csv"
     path.write_bytes(content)
-    assert not any(curves.read_columns(path).values())
+    assert not any(read_columns(path, NAMES).values())
     assert not any(columns for columns in _read_kept(path).values())

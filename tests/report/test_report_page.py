@@ -55,7 +55,7 @@ def few() -> Results:
 
 def render(results: Results) -> Node:
     """Return the page of results that have nothing beside them."""
-    return parse(page.document(results, (), (), "paper"))
+    return parse(page.document(results, {}, (), "paper"))
 
 
 def test_a_full_page_has_every_section(tree: Node) -> None:

@@ -11,11 +11,12 @@ from study_samples import sample_results, sample_study, write_sample
 
 from corruptions import CORRUPTIONS
 from yolo_qreg.evaluation.results import ALL, CLEAN
-from yolo_qreg.report import paper
-from yolo_qreg.study.claims import CLAIMS, Claim, Judged, Part, judge, paper_gain, paper_lead
-from yolo_qreg.study.findings import gather
-from yolo_qreg.study.spread import SeedMean, over_seeds
-from yolo_qreg.study.wording import claim_numbers, claim_paper
+from yolo_qreg.findings import paper
+from yolo_qreg.findings.claims import Claim, Judged, Part, claims_of, judge
+from yolo_qreg.findings.gather import gather
+from yolo_qreg.findings.spread import SeedMean, over_seeds
+from yolo_qreg.quant.registry import METHODS
+from yolo_qreg.report.study_wording import claim_numbers, claim_paper
 
 BETTER = SeedMean(values=((0, 1.0), (1, 1.0)), value=1.0, low=0.5, high=1.5)
 WORSE = SeedMean(values=((0, -1.0), (1, -1.0)), value=-1.0, low=-1.5, high=-0.5)
@@ -69,20 +70,20 @@ def test_losses_of_one_seed_decide_nothing() -> None:
 
 def test_the_paper_supports_its_own_claims() -> None:
     """Table 1's gains, and those of Fig. 6 as far as our copy has them; what it says of losses has no numbers."""
-    assert paper_gain("dorefa", 8) == pytest.approx(1.56)
-    assert paper_gain("dorefa", 4) == pytest.approx(-3.88)
-    assert paper_gain("dorefa", 2) == pytest.approx(-14.12)
-    assert paper_gain("dorefa", 8, CLEAN) == 3.3
+    assert paper.gain("dorefa", 8) == pytest.approx(1.56)
+    assert paper.gain("dorefa", 4) == pytest.approx(-3.88)
+    assert paper.gain("dorefa", 2) == pytest.approx(-14.12)
+    assert paper.gain("dorefa", 8, CLEAN) == 3.3
     cells = [f.value for f in paper.facts() if (f.method, f.bits, f.quantity) == ("lsq", 8, "delta")]
-    assert paper_gain("lsq", 8) == pytest.approx(sum(value or 0 for value in cells[1:]) / 19, abs=0.005)
-    assert paper_gain("lsq", 5) is None
+    assert paper.gain("lsq", 8) == pytest.approx(sum(value or 0 for value in cells[1:]) / 19, abs=0.005)
+    assert paper.gain("lsq", 5) is None
 
 
 def test_claims_are_told_apart() -> None:
     """Each has a key of its own, and says where the paper makes it."""
-    assert len({claim.key for claim in CLAIMS}) == len(CLAIMS)
-    assert len({claim.text for claim in CLAIMS}) == len(CLAIMS)
-    assert all(claim.source for claim in CLAIMS)
+    claims = claims_of(METHODS)
+    assert len({claim.key for claim in claims}) == len({claim.text for claim in claims}) == len(claims)
+    assert all(claim.source for claim in claims)
 
 
 @pytest.fixture(scope="module")
@@ -155,5 +156,5 @@ def test_widths_are_compared_over_cells_that_both_maps_have() -> None:
     four, two = ({m.bits: m.points for m in paper.maps() if m.method == "lsq"}[bits] for bits in (4, 2))
     known = [four[name] - two[name] for name in CORRUPTIONS if two[name] is not None]
     assert len(known) == 16
-    assert paper_lead("lsq", 4, 2) == round(sum(known) / 16, 2) == 3.16
-    assert paper_lead("dorefa", 8, 4) == 5.44  # Table 1: 30.34 - 24.90
+    assert paper.lead("lsq", 4, 2) == round(sum(known) / 16, 2) == 3.16
+    assert paper.lead("dorefa", 8, 4) == 5.44  # Table 1: 30.34 - 24.90

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from study_samples import sample_study, write_training
 
-from yolo_qreg.study.losses import SUM, History, mean_line, read_histories, write_histories
+from yolo_qreg.findings.losses import SUM, History, mean_curve, read_histories, write_histories
 from yolo_qreg.study.runs import places
 
 TRAIN = {"train/box_loss": (3.0, 2.0, 1.0), "train/cls_loss": (1.0, 0.5, 0.25), "train/dfl_loss": (1.0, 1.0, 1.0)}
@@ -51,13 +51,13 @@ def test_time_goes_on_where_a_training_was_continued() -> None:
     assert History({"time": ((1, 10.0), (2, 20.0), (3, 9.0), (4, 15.0))}).seconds == 35.0
 
 
-def test_a_mean_line_has_the_band_of_its_runs() -> None:
+def test_a_mean_curve_has_the_band_of_its_runs() -> None:
     """Over the epochs that all runs have; a run alone has no band."""
-    line = mean_line("FP32", 0, [history(), history(val_box_loss=(5.0, 2.5))], "val", "box")
-    assert line is not None and (line.x, line.y, line.band) == ((1, 2), (4.0, 2.0), ((3.0, 5.0), (1.5, 2.5)))
-    alone = mean_line("FP32", 0, [history()], "train", SUM)
-    assert alone is not None and (alone.y, alone.band) == ((5.0, 3.5, 2.25), ())
-    assert mean_line("FP32", 0, [], "train", SUM) is None
+    line = mean_curve([history(), history(val_box_loss=(5.0, 2.5))], "val", "box")
+    assert line is not None and (line.epochs, line.means, line.band) == ((1, 2), (4.0, 2.0), ((3.0, 5.0), (1.5, 2.5)))
+    alone = mean_curve([history()], "train", SUM)
+    assert alone is not None and (alone.means, alone.band) == ((5.0, 3.5, 2.25), ())
+    assert mean_curve([], "train", SUM) is None
 
 
 def test_losses_outlive_their_run_folders(tmp_path: Path) -> None:

@@ -19,14 +19,14 @@ from study_samples import sample_results, sample_study, write_sample, write_trai
 from corruptions import CORRUPTIONS
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.results import ALL, CLEAN, Results, save
-from yolo_qreg.report.paper import maps
-from yolo_qreg.study import report
-from yolo_qreg.study.claims import judge
-from yolo_qreg.study.findings import gather
-from yolo_qreg.study.page import document
+from yolo_qreg.findings.claims import judge
+from yolo_qreg.findings.gather import gather
+from yolo_qreg.findings.paper import maps
+from yolo_qreg.report import study_report as report
+from yolo_qreg.report.study_page import document
+from yolo_qreg.report.study_wording import points_text
 from yolo_qreg.study.plan import Study
 from yolo_qreg.study.runs import places
-from yolo_qreg.study.wording import points_text
 
 STUDY = sample_study()
 FAILED, LEFT = "lsq-2bit-seed2", "lsq-4bit-seed1"

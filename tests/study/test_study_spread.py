@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from yolo_qreg.evaluation.results import Delta
-from yolo_qreg.study.spread import difference, of_deltas, over_seeds, t_quantile
+from yolo_qreg.findings.spread import difference, of_deltas, over_seeds, t_quantile
 
 T_TABLE = {1: 12.7062, 2: 4.3027, 3: 3.1824, 4: 2.7764, 5: 2.5706, 9: 2.2622, 10: 2.2281, 29: 2.0452, 30: 2.0423}
 """Two-sided 95%, as printed in tables."""

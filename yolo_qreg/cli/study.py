@@ -14,7 +14,7 @@ from yolo_qreg.errors import InputError
 from yolo_qreg.inputs import check_data, check_model_file
 from yolo_qreg.progress import teller
 from yolo_qreg.quant.registry import METHODS
-from yolo_qreg.settings import check_settings, parse_settings
+from yolo_qreg.settings import parse_settings
 
 if TYPE_CHECKING:
     from yolo_qreg.study.plan import Study
@@ -105,7 +105,15 @@ def command(
     if len(names) > 1:
         raise InputError(f"{names[1]} is one word too many; a study has one name, and settings are KEY=VALUE")
     folder = out or Path("runs/study") / (Path(names[0]).stem if names else "study")
-    study = _study(names, parse_settings(word for word in words if "=" in word), grid, folder, sources)
+    from yolo_qreg.study.run import requested
+
+    study = requested(
+        names[0] if names else None,
+        folder,
+        grid={name: list(value) if isinstance(value, tuple) else value for name, value in grid.items() if value},
+        settings=parse_settings(word for word in words if "=" in word),
+        sources=sources,
+    )
     at_work = not (status or (target and not train_only))
     if sources or at_work:
         check_data(study.data)
@@ -136,35 +144,15 @@ def command(
 def _run(study: Study, folder: Path, part: Part, jobs: int, device: str, ray: str | None) -> bool:
     """Do a part of a study, show what came of it, and tell whether all that was to be done is done."""
     from yolo_qreg.api import run_study
-    from yolo_qreg.study.report import print_study_summary
+    from yolo_qreg.report.study_report import print_study_summary
 
     done = run_study(study, folder, jobs=jobs, device=device, ray=ray, part=part)
     if done.page:
-        print_study_summary(study, folder, by_seed=done.results)
+        print_study_summary(done.study, folder, by_seed=done.results)
         seeds = ", ".join(f"seed-{seed}" for seed in done.results) or "none"
         click.echo(f"\nReport: {done.page}; those of the seeds: {seeds}")
     _show(done.places, study, jobs)
     return part == "evaluate" or done.complete
-
-
-def _study(
-    names: list[str], settings: dict[str, Any], grid: dict[str, Any], folder: Path, sources: tuple[Path, ...]
-) -> Study:
-    """Return the study that is named, else the one in the folder, else that of what is imported, else the default."""
-    from yolo_qreg.study.plan import PLAN, Study, load_study, study_from
-    from yolo_qreg.study.transfer import adopted
-
-    given = {name: list(value) if isinstance(value, tuple) else value for name, value in grid.items() if value}
-
-    def changed(base: Study) -> Study:
-        known = base.to_dict()
-        return study_from({**known, **given, "train": check_settings({**known["train"], **settings})})
-
-    known = names[0] if names else str(folder / PLAN) if (folder / PLAN).is_file() else None
-    if sources:
-        found = adopted(sources, changed(load_study(known)) if known else None, folder)
-        return found if known else changed(found)
-    return changed(load_study(known) if known else Study())
 
 
 def _show(todo: Sequence[Place], study: Study, jobs: int) -> None:

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from yolo_qreg.evaluation.results import Model, Results
-from yolo_qreg.report import heatmap, markup, paper
+from yolo_qreg.findings import paper
+from yolo_qreg.findings.names import kind_of
+from yolo_qreg.findings.paper import CORRUPTIONS_OF_TABLE1
+from yolo_qreg.report import heatmap, markup
 from yolo_qreg.report.headline import Row, gain_cell, rows_of
 from yolo_qreg.report.markup import Html, el, join
-from yolo_qreg.report.text import DASH, compared, data, kind_of, number, signed
-
-VOC = frozenset(
-    (
-        *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
-        *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
-    )
-)
-"""The classes of Pascal VOC."""
-CORRUPTIONS_OF_TABLE1 = 19
+from yolo_qreg.report.text import DASH, compared, data, number, signed
 
 
 def is_voc(results: Results) -> bool:
     """Tell whether the pictures are labelled with the classes of Pascal VOC, in whatever order."""
-    return {score.name.lower().replace(" ", "") for score in results.class_scores} == VOC
+    return paper.is_voc({score.name for score in results.class_scores})
 
 
 def matches(results: Results) -> tuple[tuple[Model, paper.Map], ...]:

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from yolo_qreg.evaluation.results import ALL, CLEAN, Results
+from yolo_qreg.findings.losses import LOSSES, PARTS, History
+from yolo_qreg.findings.names import paper_order, title_of
 from yolo_qreg.report.charts import Chart, Line, steps
-from yolo_qreg.report.text import find_delta, paper_order, title_of
+from yolo_qreg.report.text import find_delta
 
-LOSSES = {"box": "box", "cls": "class (cls)", "dfl": "distribution focal (dfl)"}
-PARTS = {"val": "validation", "train": "training"}
-COLUMNS = tuple(f"{part}/{loss}_loss" for part in PARTS for loss in LOSSES)
-"""Of the host's file, validation before training."""
-RESULTS_CSV = "results.csv"
 APART = 0.08
 """Distance of models on the axis of severities."""
 
@@ -73,78 +66,15 @@ def _range(results: Results) -> tuple[float, float]:
     return 0.0, 100 * max(score.map50_95 for score in results.scores) or 1.0
 
 
-Series = tuple[tuple[float, float], ...]
-"""(epoch, value) in order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Losses:
-    """The losses of a training by column of its results.csv: (epoch, loss) where that was computed."""
-
-    model: str
-    columns: dict[str, Series]
-
-
-def read_losses(results: Results, folder: Path) -> tuple[Losses, ...]:
-    """Return the losses of every model whose run folder holds a results.csv; what it lacks is left out.
-
-    An epoch without validation has zeros in the host's file; no loss is exactly 0.
-
-    Args:
-        results: The evaluation.
-        folder: Where it lies; run folders may be given relative to it.
-    """
-    found = []
-    for model in results.models:
-        paths = [base / model.run / RESULTS_CSV for base in (folder, Path())] if model.run else []
-        path = next((path for path in paths if path.is_file()), None)
-        columns = read_columns(path) if path else {}
-        if columns:
-            found.append(Losses(model.name, columns))
-    return tuple(found)
-
-
-def read_columns(path: Path, names: Sequence[str] = COLUMNS) -> dict[str, Series]:
-    """Return columns of a training's results.csv by name, as `columns_of` does."""
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        try:
-            return columns_of(csv.DictReader(file), names)
-        except csv.Error:  # no table any more
-            return {}
-
-
-def columns_of(rows: Iterable[Mapping[str, str]], names: Sequence[str]) -> dict[str, Series]:
-    """Return columns by name: (epoch, value) where there is one; zeros and what is no number are left out."""
-    columns: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-    for index, raw in enumerate(rows, start=1):
-        row = {key.strip(): value for key, value in raw.items() if isinstance(key, str)}
-        epoch = _number(row.get("epoch")) or index
-        for name in names:
-            value = _number(row.get(name))
-            if value:
-                columns[name].append((epoch, value))
-    return {name: tuple(values) for name, values in columns.items() if values}
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def loss_charts(results: Results, losses: Sequence[Losses]) -> tuple[Chart, ...]:
+def loss_charts(results: Results, histories: Mapping[str, History]) -> tuple[Chart, ...]:
     """Return a chart for each loss that some run has for two epochs or more: validation before training."""
     slot = slots(results)
     charts = []
     for part, word in PARTS.items():
         for loss, title in LOSSES.items():
-            column = f"{part}/{loss}_loss"
+            found = {name: history.series(part, loss) for name, history in histories.items()}
             lines = tuple(
-                Line(run.model, slot[run.model], *zip(*run.columns[column], strict=True))
-                for run in losses
-                if column in run.columns
+                Line(name, slot[name], *zip(*series, strict=True)) for name, series in found.items() if series
             )
             charts.append(epoch_chart(f"{word}: {title}", lines))
     return tuple(chart for chart in charts if chart)

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from yolo_qreg.evaluation.results import Results
 from yolo_qreg.files import write_atomic
+from yolo_qreg.findings.losses import History
+from yolo_qreg.findings.names import kind_of, title_of
 from yolo_qreg.fonts import font_for
 from yolo_qreg.report import classes, curves, heatmap, palette
 from yolo_qreg.report.charts import COLOURS, Chart, tick
-from yolo_qreg.report.text import compared, file_names, kind_of, title_of
+from yolo_qreg.report.text import compared, file_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +54,7 @@ LETTERS_PER_INCH = 18
 
 
 def write_figures(
-    folder: Path, results: Results, losses: Sequence[curves.Losses], colours: palette.Name
+    folder: Path, results: Results, losses: Mapping[str, History], colours: palette.Name
 ) -> tuple[Path, ...]:
     """Write FOLDER/figures: heat maps, severity, classes and losses, each where there is something to show.
 
@@ -123,7 +125,7 @@ def _save(figure: Figure, path: Path, ending: str, metadata: dict[str, Any]) -> 
     write_atomic(path, lambda file: figure.savefig(file, format=ending, metadata=metadata, dpi=DPI, **options))
 
 
-def _figures(results: Results, losses: Sequence[curves.Losses], colours: palette.Name) -> Iterator[tuple[str, Figure]]:
+def _figures(results: Results, losses: Mapping[str, History], colours: palette.Name) -> Iterator[tuple[str, Figure]]:
     models = compared(results)
     files = file_names([model.name for model in models])
     limit = heatmap.report_limit(results)

@@ -11,8 +11,8 @@ from pathlib import Path
 import PIL.Image
 
 from corruptions import CORRUPTIONS
+from yolo_qreg.findings.names import paper_order, title_of
 from yolo_qreg.report.markup import Html, el
-from yolo_qreg.report.text import paper_order, title_of
 
 FOLDER = "gallery"
 WIDEST_PX = 1640

@@ -8,20 +8,10 @@ from dataclasses import dataclass
 from yolo_qreg.evaluation.estimate import Estimate
 from yolo_qreg.evaluation.results import ALL, CLEAN, Model, Results
 from yolo_qreg.evaluation.summary import Summary, summarize
+from yolo_qreg.findings.names import method_title, short_names
 from yolo_qreg.report import markup, palette
 from yolo_qreg.report.markup import Html, el, join
-from yolo_qreg.report.text import (
-    DASH,
-    METHODS,
-    compared,
-    data,
-    digits_of,
-    find_delta,
-    interval,
-    number,
-    short_names,
-    signed,
-)
+from yolo_qreg.report.text import DASH, compared, data, digits_of, find_delta, interval, number, signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +25,7 @@ class Row:
     @property
     def method(self) -> str:
         """The quantizer's name; a dash where there is none."""
-        return METHODS.get(self.model.method, self.model.method) if self.model.method else DASH
+        return method_title(self.model.method) if self.model.method else DASH
 
     @property
     def bits(self) -> str:

@@ -8,19 +8,10 @@ from dataclasses import dataclass
 from corruptions import CORRUPTIONS
 from yolo_qreg.evaluation.estimate import Estimate
 from yolo_qreg.evaluation.results import Results
+from yolo_qreg.findings.names import paper_order, title_of
 from yolo_qreg.report import palette
 from yolo_qreg.report.markup import Html, el
-from yolo_qreg.report.text import (
-    DASH,
-    compared,
-    data,
-    digits_of,
-    find_delta,
-    interval,
-    paper_order,
-    signed,
-    title_of,
-)
+from yolo_qreg.report.text import DASH, compared, data, digits_of, find_delta, interval, signed
 
 COLUMNS = 5
 

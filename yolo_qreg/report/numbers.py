@@ -6,10 +6,11 @@ import math
 
 from corruptions import select
 from yolo_qreg.evaluation.results import ALL, BENCHMARK, CLEAN, Results
+from yolo_qreg.findings.names import paper_order, title_of
 from yolo_qreg.report import markup
 from yolo_qreg.report.headline import gain_cell
 from yolo_qreg.report.markup import Html, el
-from yolo_qreg.report.text import data, find_delta, number, paper_order, title_of
+from yolo_qreg.report.text import data, find_delta, number
 
 
 def by_corruption(results: Results) -> Html:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
 from yolo_qreg.evaluation import results as data_files
 from yolo_qreg.evaluation.results import FEW_PICTURES, Results
 from yolo_qreg.files import write_text
-from yolo_qreg.report import charts, classes, comparison, curves, gallery, headline, heatmap, numbers, paper
+from yolo_qreg.findings import paper
+from yolo_qreg.findings.losses import History, histories_of
+from yolo_qreg.findings.names import kind_of
+from yolo_qreg.report import charts, classes, comparison, curves, gallery, headline, heatmap, numbers
 from yolo_qreg.report import setup as setup_section
 from yolo_qreg.report.figures import write_figures
 from yolo_qreg.report.gallery import Picture
 from yolo_qreg.report.markup import Content, Html, el, join
 from yolo_qreg.report.palette import Name, check, css
-from yolo_qreg.report.text import MINUS, compared, kind_of
+from yolo_qreg.report.text import MINUS, compared
 
 PAGE = "report.html"
 LOSSES = (
@@ -42,14 +45,14 @@ def write_report(folder: Path, results: Results | None = None, palette: str = "p
     """
     name = check(palette)
     found = data_files.load(folder) if results is None else results
-    losses = curves.read_losses(found, folder)
+    losses = histories_of(found, folder)
     write_figures(folder, found, losses, name)
     page = document(found, losses, gallery.read_gallery(folder, found.corruptions), name)
     write_text(folder / PAGE, page)
     return folder / PAGE
 
 
-def document(results: Results, losses: Sequence[curves.Losses], pictures: tuple[Picture, ...], colours: Name) -> str:
+def document(results: Results, losses: Mapping[str, History], pictures: tuple[Picture, ...], colours: Name) -> str:
     """Return the page as text."""
     title = "Robustness of quantized detectors"
     parts = (
@@ -231,7 +234,7 @@ def _gallery(results: Results, pictures: tuple[Picture, ...]) -> Html | None:
     )
 
 
-def _losses(results: Results, losses: Sequence[curves.Losses]) -> Html | None:
+def _losses(results: Results, losses: Mapping[str, History]) -> Html | None:
     found = curves.loss_charts(results, losses)
     if not found:
         return None
@@ -240,7 +243,7 @@ def _losses(results: Results, losses: Sequence[curves.Losses]) -> Html | None:
         "losses",
         "Losses of the trainings",
         el("p", LOSSES),
-        charts.key((run.model, slots[run.model]) for run in losses),
+        charts.key((name, slots[name]) for name in losses),
         el("div", (chart_figure(chart, charts.MEDIUM) for chart in found), class_="charts"),
     )
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from yolo_qreg.evaluation.results import Results
+from yolo_qreg.findings.names import kind_of
 from yolo_qreg.report import markup
 from yolo_qreg.report.comparison import is_voc
 from yolo_qreg.report.markup import Html, el, join
-from yolo_qreg.report.text import DASH, kind_of, number
+from yolo_qreg.report.text import DASH, number
 
 DIFFICULT = (
     "Boxes that Pascal VOC marks as difficult are in no label file that Ultralytics or yolo-qreg makes, unless asked "

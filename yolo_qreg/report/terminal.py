@@ -9,19 +9,9 @@ import click
 from yolo_qreg.errors import printable
 from yolo_qreg.evaluation.estimate import Estimate
 from yolo_qreg.evaluation.results import ALL, BENCHMARK, Results
+from yolo_qreg.findings.names import paper_order
 from yolo_qreg.report.headline import Row, equation5_text, rows_of
-from yolo_qreg.report.text import (
-    DASH,
-    MINUS,
-    PLUS_MINUS,
-    compared,
-    digits_of,
-    find_delta,
-    interval,
-    number,
-    paper_order,
-    signed,
-)
+from yolo_qreg.report.text import DASH, MINUS, PLUS_MINUS, compared, digits_of, find_delta, interval, number, signed
 
 UNDECIDED = "~"
 GAP = "  "

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from yolo_qreg.evaluation.estimate import Estimate
-from yolo_qreg.evaluation.results import CLEAN, Delta, Model, Results
+from yolo_qreg.evaluation.results import Delta, Model, Results
 from yolo_qreg.report.markup import Html, el
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 MOST_DIGITS = 4
-METHODS = {"dorefa": "DoReFa", "lsq": "LSQ"}
 
 
 def number(value: float | None, digits: int = 1) -> str:
@@ -59,36 +58,6 @@ def interval(found: Estimate) -> str:
 def data(value: float | None, text: str, **attributes: str) -> Html:
     """Return a printed number as an element that also holds the exact one; plain text where there is none."""
     return el("data", text, value=repr(float(value)), **attributes) if value is not None else el("span", text)
-
-
-def title_of(corruption: str) -> str:
-    """Return a corruption's name for readers."""
-    return corruption.replace("_", " ").replace("jpeg", "JPEG")
-
-
-def paper_order(corruptions: Iterable[str]) -> tuple[str, ...]:
-    """Return the order of the paper's heat maps: clean, then the corruptions by alphabet."""
-    return (CLEAN, *sorted(corruptions))
-
-
-def kind_of(method: str | None, bits: int | None) -> str:
-    """Return what a model is, such as "8-bit DoReFa"; "unknown" where its file does not say.
-
-    Example:
-        >>> kind_of("dorefa", 8), kind_of(None, 32), kind_of("lsq", None)
-        ('8-bit DoReFa', 'FP32', 'LSQ')
-    """
-    if bits == 32:
-        return "FP32"
-    words = [f"{bits}-bit" if bits else "", METHODS.get(method, method) if method else ""]
-    return " ".join(word for word in words if word) or "unknown"
-
-
-def short_names(models: Sequence[Model]) -> dict[str, str]:
-    """Return what each model is called in a sentence: its kind where that tells it apart, its name elsewhere."""
-    kinds = {model.name: kind_of(model.method, model.bits) for model in models}
-    values = list(kinds.values())
-    return {name: name if kind == "unknown" or values.count(kind) > 1 else kind for name, kind in kinds.items()}
 
 
 def file_names(names: Sequence[str]) -> dict[str, str]:

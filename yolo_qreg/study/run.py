@@ -1,23 +1,28 @@
-"""A study from its plan to its page: trainings, evaluation, report."""
+"""A study from its plan to its results: trainings, then every finished model against the FP32 twin of its seed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from yolo_qreg.errors import InputError
-from yolo_qreg.evaluation.results import Results
+from yolo_qreg.evaluation.results import Results, save
 from yolo_qreg.files import sweep
 from yolo_qreg.progress import Tell, teller, watched
 from yolo_qreg.quant.registry import FLOAT_BITS
 from yolo_qreg.settings import check_settings
-from yolo_qreg.study.plan import PLAN, Study, load_study, note_plan
+from yolo_qreg.study.plan import PLAN, Study, load_study, note_plan, study_from
 from yolo_qreg.study.runs import Place, Progress, check_same, places, whereabouts
 from yolo_qreg.study.training import Machine, Site, Trainer, is_trained_in
-from yolo_qreg.study.transfer import take_over, write_manifest
+from yolo_qreg.study.transfer import adopted, take_over, write_manifest
 
+if TYPE_CHECKING:
+    from yolo_qreg.evaluation.sweep import Watch
+
+DEFAULT_SIZE = 640
 Part = Literal["all", "train", "evaluate"]
 """What of a study is done."""
 
@@ -27,21 +32,28 @@ class Outcome:
     """What became of a study.
 
     Attributes:
+        study: The study, as its folder has it.
         folder: Where it lies.
         places: Its trainings, by seed, the FP32 twin first; `progress()` of one says how it ended.
-        results: Evaluations by seed; a seed without a finished FP32 twin has none.
         page: The report; None where nothing was evaluated.
+        results: Evaluations by seed; a seed without a finished FP32 twin has none.
     """
 
+    study: Study
     folder: Path
     places: tuple[Place, ...]
     page: Path | None = None
     results: Mapping[int, Results] = field(default_factory=dict)
 
     @property
+    def finished(self) -> tuple[Place, ...]:
+        """The trainings that are."""
+        return tuple(_finished(self.places))
+
+    @property
     def complete(self) -> bool:
         """Whether every training is finished."""
-        return all(place.progress().state == "finished" for place in self.places)
+        return len(self.finished) == len(self.places)
 
 
 def known_places(study: Study, out: Path) -> list[Place]:
@@ -70,7 +82,7 @@ def run_study(
     part: Part = "all",
     quiet: bool = False,
 ) -> Outcome:
-    """Do what is missing of a study: see `yolo_qreg.run_study`."""
+    """Do what is missing of a study, its report apart: see `yolo_qreg.run_study`."""
     study = replace(study, data=whereabouts(study.data), model=whereabouts(study.model))
     todo = known_places(study, out)
     if part != "evaluate":
@@ -82,21 +94,59 @@ def run_study(
     note_plan(study, out / PLAN)
     sweep(out)
     tell = teller(quiet)
-    page: Path | None = None
     found: dict[int, Results] = {}
+    if part != "evaluate":
+        _train(study, todo, site, tell)
+    finished = _finished(todo)
+    if part == "train":
+        write_manifest(study, out)
+    elif finished:
+        _tell_left_out(todo, finished, tell)
+        _tell_other_data(study, finished, tell)
+        with watched(quiet) as watch:
+            found = evaluate_study(study, finished, out, site, watch)
+    return Outcome(study=study, folder=out, places=tuple(todo), results=found)
+
+
+@contextmanager
+def continuable() -> Iterator[None]:
+    """Say, where somebody interrupts, how to go on."""
     try:
-        if part != "evaluate":
-            _train(study, todo, site, tell)
-        finished = _finished(todo)
-        if part == "train":
-            write_manifest(study, out)
-        elif finished:
-            _tell_left_out(todo, finished, tell)
-            _tell_other_data(study, finished, tell)
-            page, found = _evaluate(study, finished, out, site, quiet)
+        yield
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("interrupted; repeat the command to continue the study") from stop
-    return Outcome(folder=out, places=tuple(todo), page=page, results=found)
+
+
+def requested(
+    name: str | None,
+    folder: Path,
+    *,
+    grid: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    sources: Sequence[Path] = (),
+) -> Study:
+    """Return the study that is named, else the one in the folder, else that of what is imported, else the default.
+
+    Args:
+        name: A YAML file or a preset.
+        folder: Of the study.
+        grid: Fields of the study that are given beside it.
+        settings: Training settings that are.
+        sources: Of `import_trainings`.
+
+    Raises:
+        InputError: There is no such study, or something in it is wrong.
+    """
+
+    def changed(base: Study) -> Study:
+        known = base.to_dict()
+        return study_from({**known, **grid, "train": check_settings({**known["train"], **settings})})
+
+    known = name or (str(folder / PLAN) if (folder / PLAN).is_file() else None)
+    if sources:
+        found = adopted(sources, changed(load_study(known)) if known else None, folder)
+        return found if known else changed(found)
+    return changed(load_study(known) if known else Study())
 
 
 def import_trainings(sources: Sequence[Path], study: Study, out: Path, tell: Tell) -> None:
@@ -214,15 +264,64 @@ def _train(study: Study, todo: Sequence[Place], site: Site, tell: Tell) -> None:
     Trainer(replace(study, train=settings), site).run(missing, told)
 
 
-def _evaluate(
-    study: Study, finished: Sequence[Place], out: Path, site: Site, quiet: bool
-) -> tuple[Path, dict[int, Results]]:
-    from yolo_qreg.report import write_report
-    from yolo_qreg.study.evaluation import evaluate_study
-    from yolo_qreg.study.report import write_study_report
+def evaluate_study(
+    study: Study,
+    finished: Sequence[Place],
+    out: Path,
+    site: Site,
+    watch: Callable[[int], Watch],
+) -> dict[int, Results]:
+    """Evaluate what is trained, and return the results by seed; OUT/seed-N gets those of a seed.
 
-    with watched(quiet) as watch:
-        found = evaluate_study(study, finished, out, site, watch)
-    for seed, results in found.items():
-        write_report(out / f"seed-{seed}", results)
-    return write_study_report(study, out, by_seed=found), found
+    A corrupted picture is made once for the models of all seeds. Seeds whose FP32 twin is not finished are left out.
+
+    Args:
+        study: The study.
+        finished: Its finished trainings.
+        out: Folder of the study.
+        site: Where cells are filled.
+        watch: Called with how many pictures models have to see; returns what is told of progress.
+    """
+    from yolo_qreg.evaluation.damage import default_workers
+    from yolo_qreg.evaluation.evaluate import evaluate, load_material, prepare
+    from yolo_qreg.evaluation.models import single_class, subjects, training_size
+    from yolo_qreg.evaluation.tasks import Settings
+    from yolo_qreg.host.datasets import resolve_data
+    from yolo_qreg.host.predict import device_type
+
+    twins = {place.run.seed: place for place in finished if place.run.quant.bits == FLOAT_BITS}
+    groups = {
+        seed: subjects([twin.weights, *(p.weights for p in finished if p.run.seed == seed and p is not twin)])
+        for seed, twin in twins.items()
+    }
+    if not groups:
+        return {}
+    everything = [subject for group in groups.values() for subject in group]
+    data = resolve_data(study.data)
+    material = load_material(data, study.evaluation.limit, single_class=single_class(everything))
+
+    def settings(folder: Path) -> Settings:
+        plan = study.evaluation
+        return Settings(
+            data=data,
+            out=folder,
+            cells=out / "cells",
+            imgsz=plan.imgsz or training_size(everything) or DEFAULT_SIZE,
+            corruptions=plan.corruptions,
+            severities=plan.severities,
+            batch=plan.batch,
+            device=site.device,
+            device_kind=site.kind,
+            workers=default_workers(site.kind or device_type(site.device)),
+            limit=plan.limit,
+            resamples=plan.resamples,
+        )
+
+    ready = prepare(everything, settings(out), material)
+    site.fill(study.data)(ready, watch(ready.views()))
+    found = {}
+    for seed, group in groups.items():
+        folder = out / f"seed-{seed}"
+        found[seed] = evaluate(group, group[0].model.name, settings(folder), watch, material)
+        save(found[seed], folder)
+    return found

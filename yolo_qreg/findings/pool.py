@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
+from yolo_qreg.config import QuantConfig
 from yolo_qreg.evaluation.results import ALL, CLEAN, ClassScore, Delta, Model, Results, Score
 from yolo_qreg.evaluation.summary import equation5
+from yolo_qreg.findings.spread import SeedMean, difference, of_deltas, over_seeds
 from yolo_qreg.quant.registry import FLOAT_BITS
 from yolo_qreg.study.plan import Study
-from yolo_qreg.study.spread import SeedMean, difference, of_deltas, over_seeds
 
 OF_ONE_SEED = ("command", "gallery")
 """What the setup of an evaluation says that is not about the study."""
@@ -26,6 +27,11 @@ class Unit:
     label: str
     method: str | None
     bits: int
+
+
+def label_of(method: str, bits: int) -> str:
+    """Return the label of a quantizer's unit at a width."""
+    return QuantConfig(method=method, bits=bits).label
 
 
 def units_of(study: Study) -> tuple[Unit, ...]:

@@ -7,18 +7,20 @@ from importlib import resources
 from typing import Any
 
 from yolo_qreg.evaluation.results import FEW_PICTURES
-from yolo_qreg.report import charts, markup, palette, paper
+from yolo_qreg.findings import paper
+from yolo_qreg.findings.claims import GROUPS, VERDICTS, Judged
+from yolo_qreg.findings.gather import Findings
+from yolo_qreg.findings.losses import LOSSES, PARTS
+from yolo_qreg.findings.names import kind_of, method_title
+from yolo_qreg.report import charts, markup, palette
 from yolo_qreg.report import page as common
 from yolo_qreg.report import setup as setup_section
-from yolo_qreg.report.curves import LOSSES, PARTS
+from yolo_qreg.report import study_gains as gains
 from yolo_qreg.report.markup import Html, el, join
-from yolo_qreg.report.text import DASH, METHODS, kind_of
-from yolo_qreg.study import gains
-from yolo_qreg.study.claims import GROUPS, VERDICTS, Judged
-from yolo_qreg.study.figures import FIG1_BITS, fig1_units, loss_charts, slots
-from yolo_qreg.study.findings import Findings
-from yolo_qreg.study.gaps import gap_tables
-from yolo_qreg.study.wording import claim_numbers, claim_paper, duration, state_text, trouble
+from yolo_qreg.report.study_figures import FIG1_BITS, fig1_units, loss_charts, slots
+from yolo_qreg.report.study_gaps import gap_tables
+from yolo_qreg.report.study_wording import claim_numbers, claim_paper, duration, state_text, trouble
+from yolo_qreg.report.text import DASH
 
 TITLE = "Quantized detectors against their FP32 twins, over seeds"
 DIFFERENCES = (
@@ -49,7 +51,7 @@ LOSS_NOTE = (
 
 def document(findings: Findings, judged: Sequence[Judged], colours: palette.Name) -> str:
     """Return the page as text."""
-    style = resources.files("yolo_qreg.study").joinpath("study.css").read_text("utf-8")
+    style = resources.files("yolo_qreg.report").joinpath("study.css").read_text("utf-8")
     parts = (
         _header(findings),
         _headline(findings, judged),
@@ -154,7 +156,7 @@ def _method_losses(findings: Findings, method: str) -> Iterable[Html]:
     if not any(found.values()):
         return
     colours = slots(findings)
-    yield el("h3", METHODS.get(method, method))
+    yield el("h3", method_title(method))
     yield charts.key((kind_of(u.method, u.bits), colours[u.label]) for u in fig1_units(findings, method))
     first = [series[0] for series in found.values() if series]
     each = [chart for series in found.values() for chart in series[1:]]

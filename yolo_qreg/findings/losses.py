@@ -1,20 +1,26 @@
-"""The losses of a study's trainings, kept in one file so that figures outlive the run folders."""
+"""The losses of trainings: read from the host's results.csv, and kept in one file so that they outlive run folders."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from yolo_qreg.evaluation.results import Results
 from yolo_qreg.files import write_atomic
-from yolo_qreg.report.charts import Line
-from yolo_qreg.report.curves import COLUMNS, LOSSES, PARTS, RESULTS_CSV, Series, columns_of, read_columns
 from yolo_qreg.study.runs import Place, seconds_of
 
+LOSSES = {"box": "box", "cls": "class (cls)", "dfl": "distribution focal (dfl)"}
+PARTS = {"val": "validation", "train": "training"}
+COLUMNS = tuple(f"{part}/{loss}_loss" for part in PARTS for loss in LOSSES)
+"""Of the host's file, validation before training."""
+RESULTS_CSV = "results.csv"
+Series = tuple[tuple[float, float], ...]
+"""(epoch, value) in order."""
 FILE = "losses.csv"
 TIME, MAP = "time", "metrics/mAP50-95(B)"
 """Columns of the host: seconds since the start, and mAP@[.50:.95] of the validation after an epoch."""
@@ -152,12 +158,67 @@ def write_histories(histories: Mapping[str, History], out: Path) -> None:
     write_atomic(out / FILE, lambda file: file.write(text.getvalue().encode()))
 
 
-def mean_line(name: str, slot: int, runs: Iterable[History], part: str, loss: str) -> Line | None:
-    """Return the mean of trainings over the epochs that all have, and from lowest to highest; None without epochs."""
+def histories_of(results: Results, folder: Path) -> dict[str, History]:
+    """Return the epochs of each model of an evaluation whose run folder still holds a results.csv.
+
+    Args:
+        results: The evaluation.
+        folder: Where it lies; run folders may be given relative to it.
+    """
+    found = {}
+    for model in results.models:
+        paths = [base / model.run / RESULTS_CSV for base in (folder, Path())] if model.run else []
+        path = next((path for path in paths if path.is_file()), None)
+        if path and (columns := read_columns(path, NAMES)):
+            found[model.name] = History(columns)
+    return found
+
+
+def read_columns(path: Path, names: Sequence[str]) -> dict[str, Series]:
+    """Return columns of a training's results.csv by name, as `columns_of` does."""
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        try:
+            return columns_of(csv.DictReader(file), names)
+        except csv.Error:  # no table any more
+            return {}
+
+
+def columns_of(rows: Iterable[Mapping[str, str]], names: Sequence[str]) -> dict[str, Series]:
+    """Return columns by name: (epoch, value) where there is one; zeros and what is no number are left out."""
+    columns: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    for index, raw in enumerate(rows, start=1):
+        row = {key.strip(): value for key, value in raw.items() if isinstance(key, str)}
+        epoch = _number(row.get("epoch")) or index
+        for name in names:
+            value = _number(row.get(name))
+            if value:
+                columns[name].append((epoch, value))
+    return {name: tuple(values) for name, values in columns.items() if values}
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A mean over trainings by epoch, and from lowest to highest of several."""
+
+    epochs: tuple[float, ...]
+    means: tuple[float, ...]
+    band: tuple[tuple[float, float], ...] = ()
+
+
+def mean_curve(runs: Iterable[History], part: str, loss: str) -> Curve | None:
+    """Return the mean of trainings over the epochs that all have; None without such epochs."""
     found = [dict(series) for series in (run.series(part, loss) for run in runs) if series]
     shared = sorted(set.intersection(*map(set, found))) if found else []
     if not shared:
         return None
     values = [[series[epoch] for series in found] for epoch in shared]
     band = tuple((min(column), max(column)) for column in values) if len(found) > 1 else ()
-    return Line(name, slot, tuple(shared), tuple(math.fsum(column) / len(column) for column in values), band=band)
+    return Curve(tuple(shared), tuple(math.fsum(column) / len(column) for column in values), band)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -11,14 +10,14 @@ from typing import Literal, TypeAlias
 
 from corruptions import CORRUPTIONS
 from yolo_qreg.evaluation.results import ALL, CLEAN
-from yolo_qreg.report import paper
-from yolo_qreg.report.text import METHODS, title_of
-from yolo_qreg.study.findings import Findings
-from yolo_qreg.study.losses import Gap
-from yolo_qreg.study.spread import SeedMean
+from yolo_qreg.findings import paper
+from yolo_qreg.findings.gather import Findings
+from yolo_qreg.findings.losses import Gap
+from yolo_qreg.findings.names import method_title, title_of
+from yolo_qreg.findings.pool import label_of
+from yolo_qreg.findings.spread import SeedMean
+from yolo_qreg.quant.registry import METHODS
 
-PRINTED_DIGITS = 2
-"""Of means and differences of what the paper prints."""
 Verdict = Literal["supported", "not supported", "undecided", "not tested"]
 VERDICTS: tuple[Verdict, ...] = ("supported", "not supported", "undecided", "not tested")
 Group = Literal["8 bits", "fewer bits", "overfitting"]
@@ -108,44 +107,14 @@ def _against(opposite: bool) -> Verdict:
 
 
 def judge(findings: Findings) -> tuple[Judged, ...]:
-    """Hold every claim against a study."""
-    return tuple(Judged(claim=claim, parts=claim.parts(findings)) for claim in CLAIMS)
-
-
-def paper_gain(method: str, bits: int, corruption: str = ALL) -> float | None:
-    """Return a gain that the paper prints, in points; that over all 19 is Table 1's, or the mean of what Fig. 6 has."""
-    points = paper_cells(method, bits)
-    if corruption != ALL:
-        return points.get(corruption)
-    printed = {(row.method, row.bits): row.points for row in paper.table1()}
-    if (method, bits) in printed:
-        return round(printed[method, bits] - printed[None, 32], PRINTED_DIGITS)
-    known = [value for name, value in points.items() if name != CLEAN and value is not None]
-    return round(math.fsum(known) / len(known), PRINTED_DIGITS) if known else None
-
-
-def paper_lead(method: str, bits: int, other: int) -> float | None:
-    """Return how much more a width gains than another in the paper, in points; by Fig. 6, over cells that both have."""
-    if all((method, width) in {(row.method, row.bits) for row in paper.table1()} for width in (bits, other)):
-        return round((paper_gain(method, bits) or 0.0) - (paper_gain(method, other) or 0.0), PRINTED_DIGITS)
-    ours, theirs = paper_cells(method, bits), paper_cells(method, other)
-    pairs = [(ours.get(name), theirs.get(name)) for name in CORRUPTIONS]
-    known = [one - two for one, two in pairs if one is not None and two is not None]
-    return round(math.fsum(known) / len(known), PRINTED_DIGITS) if known else None
-
-
-def paper_cells(method: str | None, bits: int) -> Mapping[str, float | None]:
-    """Return the paper's heat map of a quantizer at a width; nothing where it has none."""
-    return next((entry.points for entry in paper.maps() if (entry.method, entry.bits) == (method, bits)), {})
-
-
-def _label(method: str, bits: int) -> str:
-    return f"{method}-{bits}bit"
+    """Hold every claim against a study; what the paper claims of its quantizers is asked of the study's others too."""
+    others = [method for method in findings.study.methods if method not in paper.METHODS]
+    return tuple(Judged(claim=claim, parts=claim.parts(findings)) for claim in claims_of((*paper.METHODS, *others)))
 
 
 def _gain(method: str, bits: int, corruption: str, sign: int, findings: Findings) -> tuple[Part, ...]:
-    found = findings.pool.gain(_label(method, bits), corruption) if findings.pool else None
-    printed = paper_gain(method, bits, corruption) if findings.comparable(corruption) else None
+    found = findings.pool.gain(label_of(method, bits), corruption) if findings.pool else None
+    printed = paper.gain(method, bits, corruption) if findings.comparable(corruption) else None
     return (Part(estimate=found, sign=sign, paper=printed),)
 
 
@@ -160,20 +129,20 @@ def _everywhere(method: str, bits: int, findings: Findings) -> tuple[Part, ...]:
 def _order(method: str, widths: tuple[int, ...], findings: Findings) -> tuple[Part, ...]:
     parts = []
     for more, fewer in pairwise(widths):
-        labels = _label(method, more), _label(method, fewer)
+        labels = label_of(method, more), label_of(method, fewer)
         parts.append(
             Part(
                 label=f"{more} against {fewer} bits",
                 estimate=findings.pool.lead(*labels) if findings.pool else None,
                 sign=1,
-                paper=paper_lead(method, more, fewer) if findings.comparable() else None,
+                paper=paper.lead(method, more, fewer) if findings.comparable() else None,
             )
         )
     return tuple(parts)
 
 
 def _losses(method: str, bits: int, measure: Callable[[Gap], float], findings: Findings) -> tuple[Part, ...]:
-    return (Part(estimate=findings.loss_change(_label(method, bits), measure), sign=-1),)
+    return (Part(estimate=findings.loss_change(label_of(method, bits), measure), sign=-1),)
 
 
 MEASURES: dict[str, tuple[str, Callable[[Gap], float], tuple[int, ...]]] = {
@@ -182,74 +151,80 @@ MEASURES: dict[str, tuple[str, Callable[[Gap], float], tuple[int, ...]]] = {
     "rise": ("The validation loss of {} rises less after its lowest value than FP32's", lambda gap: gap.rise, (8, 4)),
 }
 """How overfitting shows: a sentence, the measure (less is better), and the widths of which the paper claims it."""
-SOURCE_TABLE, SOURCE_MAP = "Table 1", "Fig. 6"
-SOURCE_MOST = "Sec. 4.1.3, Fig. 6"
+WIDTHS = (8, 4, 2)
+SOURCE_TABLE, SOURCE_MAP, SOURCE_MOST = "Table 1", "Fig. 6", "Sec. 4.1.3, Fig. 6"
+SOURCE_OTHER = "claimed of quantization, not of this quantizer"
 
 
 def _source(method: str, corruption: str, *widths: int) -> str:
     """Return where the paper has a number, and whether our copy lost some of those that it is a mean of."""
+    if method not in paper.METHODS:
+        return SOURCE_OTHER
     if (method, corruption) == ("dorefa", ALL):
         return SOURCE_TABLE
-    lost = sum(value is None for bits in widths for value in paper_cells(method, bits).values())
+    lost = sum(value is None for bits in widths for value in paper.cells(method, bits).values())
     return f"{SOURCE_MAP}, of which our copy lost {lost} numbers" if lost else SOURCE_MAP
 
 
-CLAIMS: tuple[Claim, ...] = (
-    *(
-        Claim(
-            key=f"{method}-8bit-{corruption}",
-            group="8 bits",
-            text=f"8-bit {title} gains on FP32 on {where} pictures",
-            source=_source(method, corruption, 8),
-            parts=partial(_gain, method, 8, corruption, 1),
-        )
-        for method, title in METHODS.items()
-        for corruption, where in ((ALL, "corrupted"), (CLEAN, "clean"))
-    ),
-    *(
-        Claim(
+def claims_of(methods: Iterable[str]) -> tuple[Claim, ...]:
+    """Return the claims about quantizers, by group, without widths that a quantizer is not defined for.
+
+    They are all that the paper says of YOLOv5n, which is less than it says of quantization.
+    """
+    found = [claim for method in methods for claim in (*_gains(method), *_overfitting(method))]
+    return tuple(sorted(found, key=lambda claim: list(GROUPS).index(claim.group)))
+
+
+def _defined(method: str, widths: Iterable[int]) -> tuple[int, ...]:
+    return tuple(bits for bits in widths if method not in METHODS or bits in METHODS[method].bits)
+
+
+def _gains(method: str) -> Iterator[Claim]:
+    title, widths = method_title(method), _defined(method, WIDTHS)
+    if 8 in widths:
+        for corruption, where in ((ALL, "corrupted"), (CLEAN, "clean")):
+            yield Claim(
+                key=f"{method}-8bit-{corruption}",
+                group="8 bits",
+                text=f"8-bit {title} gains on FP32 on {where} pictures",
+                source=_source(method, corruption, 8),
+                parts=partial(_gain, method, 8, corruption, 1),
+            )
+        yield Claim(
             key=f"{method}-8bit-most",
             group="8 bits",
             text=f"8-bit {title} gains under most of the corruptions",
-            source=SOURCE_MOST,
+            source=SOURCE_MOST if method in paper.METHODS else SOURCE_OTHER,
             parts=partial(_everywhere, method, 8),
             most=True,
         )
-        for method, title in METHODS.items()
-    ),
-    *(
-        Claim(
-            key=f"{method}-{bits}bit-{ALL}",
-            group="fewer bits",
-            text=f"{bits}-bit {title} loses against FP32 on corrupted pictures",
-            source=_source(method, ALL, bits),
-            parts=partial(_gain, method, bits, ALL, -1),
-        )
-        for method, title in METHODS.items()
-        for bits in (4, 2)
-    ),
-    *(
-        Claim(
+    for bits in widths:
+        if bits < 8:
+            yield Claim(
+                key=f"{method}-{bits}bit-{ALL}",
+                group="fewer bits",
+                text=f"{bits}-bit {title} loses against FP32 on corrupted pictures",
+                source=_source(method, ALL, bits),
+                parts=partial(_gain, method, bits, ALL, -1),
+            )
+    if len(widths) > 1:
+        yield Claim(
             key=f"{method}-order",
             group="fewer bits",
-            text=f"{title} is worse on corrupted pictures the fewer bits it has: 8, 4, 2",
-            source=_source(method, ALL, 8, 4, 2),
-            parts=partial(_order, method, (8, 4, 2)),
+            text=f"{title} is worse on corrupted pictures the fewer bits it has: {', '.join(map(str, widths))}",
+            source=_source(method, ALL, *widths),
+            parts=partial(_order, method, widths),
         )
-        for method, title in METHODS.items()
-    ),
-    *(
-        Claim(
-            key=f"{method}-{bits}bit-{name}",
-            group="overfitting",
-            text=text.format(f"{bits}-bit {title}"),
-            source="our measure of what Fig. 1 shows" if name == "gap" else "Fig. 1, which names no quantizer",
-            parts=partial(_losses, method, bits, measure),
-            unit="loss",
-        )
-        for name, (text, measure, widths) in MEASURES.items()
-        for bits in widths
-        for method, title in METHODS.items()
-    ),
-)
-"""All that the paper claims of YOLOv5n, which is less than it claims of quantization."""
+
+
+def _overfitting(method: str) -> Iterator[Claim]:
+    for name, (text, measure, widths) in MEASURES.items():
+        for bits in _defined(method, widths):
+            yield Claim(
+                key=f"{method}-{bits}bit-{name}",
+                group="overfitting",
+                text=text.format(f"{bits}-bit {method_title(method)}"),
+                source="our measure of what Fig. 1 shows" if name == "gap" else "Fig. 1, which names no quantizer",
+                parts=partial(_losses, method, bits, measure),
+                unit="loss",
+            )

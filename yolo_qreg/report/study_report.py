@@ -13,21 +13,22 @@ import click
 
 from yolo_qreg.evaluation.results import CLEAN, Results
 from yolo_qreg.files import write_text
+from yolo_qreg.findings.claims import Judged, judge
+from yolo_qreg.findings.gather import gather
+from yolo_qreg.findings.losses import write_histories
+from yolo_qreg.findings.names import kind_of
+from yolo_qreg.findings.pool import Pool
+from yolo_qreg.findings.spread import SeedMean
 from yolo_qreg.report.page import PAGE
 from yolo_qreg.report.palette import check
+from yolo_qreg.report.study_figures import write_study_figures
+from yolo_qreg.report.study_gains import one_seed
+from yolo_qreg.report.study_page import document
+from yolo_qreg.report.study_tables import write_tables
+from yolo_qreg.report.study_wording import claim_numbers, claim_paper, points_text, spread_text, trouble
 from yolo_qreg.report.terminal import GAP, aligned, ascii_text
-from yolo_qreg.report.text import DASH, kind_of, number
-from yolo_qreg.study.claims import Judged, judge
-from yolo_qreg.study.figures import write_study_figures
-from yolo_qreg.study.findings import gather
-from yolo_qreg.study.gains import one_seed
-from yolo_qreg.study.losses import write_histories
-from yolo_qreg.study.page import document
+from yolo_qreg.report.text import DASH, number
 from yolo_qreg.study.plan import Study
-from yolo_qreg.study.pool import Pool
-from yolo_qreg.study.spread import SeedMean
-from yolo_qreg.study.tables import write_tables
-from yolo_qreg.study.wording import claim_numbers, claim_paper, points_text, spread_text, trouble
 
 
 def write_study_report(

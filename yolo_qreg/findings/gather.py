@@ -12,13 +12,13 @@ from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation import results as data_files
 from yolo_qreg.evaluation.results import ALL, Results
 from yolo_qreg.evaluation.summary import summarize
+from yolo_qreg.findings.losses import Gap, History, read_histories
+from yolo_qreg.findings.paper import CORRUPTIONS_OF_TABLE1, is_voc
+from yolo_qreg.findings.pool import Pool, Unit, pool, units_of
+from yolo_qreg.findings.spread import SeedMean, over_seeds
 from yolo_qreg.quant.registry import FLOAT_BITS
-from yolo_qreg.report.comparison import CORRUPTIONS_OF_TABLE1, is_voc
-from yolo_qreg.study.losses import Gap, History, read_histories
 from yolo_qreg.study.plan import Run, Study
-from yolo_qreg.study.pool import Pool, Unit, pool, units_of
 from yolo_qreg.study.runs import Place, Progress, places, read_mark
-from yolo_qreg.study.spread import SeedMean, over_seeds
 
 CIRCUMSTANCES = (
     *("data_sha256", "pictures", "imgsz", "batch", "padding", "device", "seed", "resamples", "frost textures"),
@@ -84,7 +84,7 @@ class Findings:
     @property
     def voc(self) -> bool:
         """Whether the paper's numbers are about the same classes."""
-        return self.pool is not None and is_voc(self.pool.results)
+        return self.pool is not None and is_voc({score.name for score in self.pool.results.class_scores})
 
     def comparable(self, corruption: str = ALL) -> bool:
         """Tell whether the paper's numbers are of the same classes, and of the same corruptions where over all."""

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import csv
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from corruptions import CORRUPTIONS
+from yolo_qreg.data.voc_xml import CLASS_NAMES
+from yolo_qreg.evaluation.results import ALL, CLEAN
+
 CITATION = "AskariHemmat et al., QReg: On Regularization Effects of Quantization"
-ALL = "all"
+PRINTED_DIGITS = 2
+"""Of means and differences of what the paper prints."""
+CORRUPTIONS_OF_TABLE1 = 19
+LOST = "lost"
+"""Stands in the file for a number that our copy of the paper lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +45,7 @@ class Fact:
 @cache
 def facts() -> tuple[Fact, ...]:
     """Return all of them, in the order of the file."""
-    text = resources.files("yolo_qreg.report").joinpath("paper.csv").read_text(encoding="utf-8")
+    text = resources.files("yolo_qreg.findings").joinpath("paper.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
     return tuple(
         Fact(
@@ -44,7 +54,7 @@ def facts() -> tuple[Fact, ...]:
             bits=int(row["bits"]),
             corruption=row["corruption"],
             quantity=row["quantity"],
-            value=float(row["value"]) if row["value"] else None,
+            value=None if row["value"] == LOST else float(row["value"]),
         )
         for row in rows
     )
@@ -89,3 +99,39 @@ def table1() -> tuple[Row, ...]:
         for (method, bits), value in sorted(means.items(), key=lambda item: -item[0][1])
         if value is not None
     )
+
+
+def gain(method: str, bits: int, corruption: str = ALL) -> float | None:
+    """Return a gain that the paper prints, in points; that over all 19 is Table 1's, or the mean of what Fig. 6 has."""
+    points = cells(method, bits)
+    if corruption != ALL:
+        return points.get(corruption)
+    printed = {(row.method, row.bits): row.points for row in table1()}
+    if (method, bits) in printed:
+        return round(printed[method, bits] - printed[None, 32], PRINTED_DIGITS)
+    known = [value for name, value in points.items() if name != CLEAN and value is not None]
+    return round(math.fsum(known) / len(known), PRINTED_DIGITS) if known else None
+
+
+def lead(method: str, bits: int, other: int) -> float | None:
+    """Return how much more a width gains than another in the paper, in points; by Fig. 6, over cells that both have."""
+    if all((method, width) in {(row.method, row.bits) for row in table1()} for width in (bits, other)):
+        return round((gain(method, bits) or 0.0) - (gain(method, other) or 0.0), PRINTED_DIGITS)
+    ours, theirs = cells(method, bits), cells(method, other)
+    pairs = [(ours.get(name), theirs.get(name)) for name in CORRUPTIONS]
+    known = [one - two for one, two in pairs if one is not None and two is not None]
+    return round(math.fsum(known) / len(known), PRINTED_DIGITS) if known else None
+
+
+def cells(method: str | None, bits: int) -> Mapping[str, float | None]:
+    """Return the paper's heat map of a quantizer at a width; nothing where it has none."""
+    return next((entry.points for entry in maps() if (entry.method, entry.bits) == (method, bits)), {})
+
+
+def is_voc(classes: Iterable[str]) -> bool:
+    """Tell whether these are the classes of Pascal VOC, in whatever order: what the paper's numbers are about."""
+    return {name.lower().replace(" ", "") for name in classes} == set(CLASS_NAMES)
+
+
+METHODS = tuple(sorted({fact.method for fact in facts() if fact.method}))
+"""The quantizers that it has numbers of."""

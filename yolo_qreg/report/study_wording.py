@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from yolo_qreg.evaluation.estimate import Estimate
+from yolo_qreg.findings.claims import Judged, Part
+from yolo_qreg.findings.gather import Training
+from yolo_qreg.findings.spread import SeedMean
 from yolo_qreg.report.text import DASH, PLUS_MINUS, digits_of, interval, number, signed
-from yolo_qreg.study.claims import Judged, Part
-from yolo_qreg.study.findings import Training
-from yolo_qreg.study.spread import SeedMean
 
 LOSS_DIGITS = 3
 

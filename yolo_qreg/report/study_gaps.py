@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from yolo_qreg.evaluation.estimate import Estimate
+from yolo_qreg.findings.gather import Findings
+from yolo_qreg.findings.losses import LOSSES, Gap
+from yolo_qreg.findings.names import kind_of
+from yolo_qreg.findings.spread import over_seeds
 from yolo_qreg.report import markup
-from yolo_qreg.report.curves import LOSSES
 from yolo_qreg.report.markup import Html, el
-from yolo_qreg.report.text import DASH, data, kind_of, number, signed
-from yolo_qreg.study.findings import Findings
-from yolo_qreg.study.losses import Gap
-from yolo_qreg.study.spread import over_seeds
-from yolo_qreg.study.wording import LOSS_DIGITS, loss_text
+from yolo_qreg.report.study_wording import LOSS_DIGITS, loss_text
+from yolo_qreg.report.text import DASH, data, number, signed
 
 MEANS: dict[str, Callable[[Gap], float]] = {
     "training": lambda gap: gap.training_sum,

@@ -10,13 +10,12 @@ from pathlib import Path
 from corruptions import CORRUPTIONS
 from yolo_qreg.evaluation.results import CLEAN
 from yolo_qreg.files import write_atomic
-from yolo_qreg.report import paper
-from yolo_qreg.report.curves import LOSSES
-from yolo_qreg.report.text import paper_order
-from yolo_qreg.study.claims import Judged, paper_cells
-from yolo_qreg.study.findings import Findings
-from yolo_qreg.study.losses import SUM
-from yolo_qreg.study.spread import SeedMean
+from yolo_qreg.findings import paper
+from yolo_qreg.findings.claims import Judged
+from yolo_qreg.findings.gather import Findings
+from yolo_qreg.findings.losses import LOSSES, SUM
+from yolo_qreg.findings.names import paper_order
+from yolo_qreg.findings.spread import SeedMean
 
 Value = str | float | int | bool | None
 Row = Mapping[str, Value]
@@ -87,7 +86,7 @@ def map_rows(findings: Findings) -> Iterator[Row]:
     if pool is None:
         return
     for unit in pool.units[1:]:
-        printed = paper_cells(unit.method, unit.bits) if findings.voc else {}
+        printed = paper.cells(unit.method, unit.bits) if findings.voc else {}
         for cell, corruption in enumerate(paper_order(CORRUPTIONS)):
             yield {
                 "method": unit.method,

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from yolo_qreg.evaluation.results import CLEAN
-from yolo_qreg.report import comparison, heatmap, markup, paper
+from yolo_qreg.findings import paper
+from yolo_qreg.findings.gather import Findings
+from yolo_qreg.findings.names import kind_of
+from yolo_qreg.findings.pool import Pool, Unit
+from yolo_qreg.findings.spread import SeedMean
+from yolo_qreg.report import comparison, heatmap, markup
 from yolo_qreg.report import page as common
 from yolo_qreg.report.headline import gain_cell
 from yolo_qreg.report.markup import Html, el
-from yolo_qreg.report.text import MINUS, PLUS_MINUS, data, kind_of, number
-from yolo_qreg.study.claims import paper_cells
-from yolo_qreg.study.figures import shared_limit
-from yolo_qreg.study.findings import Findings
-from yolo_qreg.study.pool import Pool, Unit
-from yolo_qreg.study.spread import SeedMean
-from yolo_qreg.study.wording import seeds_text, spread_text
+from yolo_qreg.report.study_figures import shared_limit
+from yolo_qreg.report.study_wording import seeds_text, spread_text
+from yolo_qreg.report.text import MINUS, PLUS_MINUS, data, number
 
 SEVERAL_COVER = "Intervals cover other pictures (a bootstrap) and other seeds (Student's t), in quadrature. "
 SOME_COVER = "Where there is one seed they cover other pictures only, not other trainings. "
@@ -112,7 +113,7 @@ def maps(findings: Findings, pool: Pool) -> Html | None:
         for method in methods
     )
     cells = [cell for unit in units for cell in heatmap.cells_of(pool.results, unit.label)]
-    lost = findings.voc and any(None in paper_cells(unit.method, unit.bits).values() for unit in units)
+    lost = findings.voc and any(None in paper.cells(unit.method, unit.bits).values() for unit in units)
     blank = [
         "not evaluated" if any(cell.side == "blank" for cell in cells) else "",
         "number lost in our copy of the paper" if lost else "",
@@ -139,7 +140,7 @@ def _map(findings: Findings, pool: Pool, unit: Unit, limit: float) -> Html:
         heatmap.grid(heatmap.cells_of(pool.results, unit.label), limit),
         class_="map",
     )
-    printed = paper_cells(unit.method, unit.bits) if findings.voc else {}
+    printed = paper.cells(unit.method, unit.bits) if findings.voc else {}
     if not printed:
         return ours
     theirs = el(

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from yolo_qreg.findings import paper
+from yolo_qreg.findings.gather import Findings
+from yolo_qreg.findings.losses import LOSSES, PARTS, SUM, Curve, mean_curve
+from yolo_qreg.findings.names import kind_of
+from yolo_qreg.findings.pool import Pool, Unit
 from yolo_qreg.report import figures, heatmap, palette
-from yolo_qreg.report.charts import Chart
-from yolo_qreg.report.curves import LOSSES, PARTS, epoch_chart
-from yolo_qreg.report.text import METHODS, kind_of
-from yolo_qreg.study.claims import paper_cells
-from yolo_qreg.study.findings import Findings
-from yolo_qreg.study.losses import SUM, mean_line
-from yolo_qreg.study.pool import Pool, Unit
-from yolo_qreg.study.wording import seeds_text
+from yolo_qreg.report.charts import Chart, Line
+from yolo_qreg.report.curves import epoch_chart
+from yolo_qreg.report.study_wording import seeds_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +27,7 @@ PER_ROW = 1 + len(LOSSES)
 def shared_limit(findings: Findings, pool: Pool) -> float:
     """Return the end of the scale of all heat maps on the page, the paper's among them where they are shown."""
     ours = [heatmap.cells_of(pool.results, unit.label) for unit in pool.units[1:]]
-    theirs = [heatmap.cells_from(paper_cells(unit.method, unit.bits)) for unit in pool.units[1:] if findings.voc]
+    theirs = [heatmap.cells_from(paper.cells(unit.method, unit.bits)) for unit in pool.units[1:] if findings.voc]
     return heatmap.limit_of((*ours, *theirs))
 
 
@@ -48,11 +48,16 @@ def loss_charts(findings: Findings, method: str, part: str) -> tuple[Chart, ...]
     found = []
     for loss, title in {SUM: "sum of all", **LOSSES}.items():
         lines = (
-            mean_line(kind_of(u.method, u.bits), slots(findings)[u.label], findings.histories(u.label), part, loss)
+            _line(kind_of(u.method, u.bits), slots(findings)[u.label], curve)
             for u in fig1_units(findings, method)
+            if (curve := mean_curve(findings.histories(u.label), part, loss))
         )
-        found.append(epoch_chart(f"{PARTS[part]}: {title}", tuple(line for line in lines if line)))
+        found.append(epoch_chart(f"{PARTS[part]}: {title}", tuple(lines)))
     return tuple(chart for chart in found if chart)
+
+
+def _line(name: str, slot: int, curve: Curve) -> Line:
+    return Line(name, slot, curve.epochs, curve.means, band=curve.band)
 
 
 def write_study_figures(findings: Findings, out: Path, colours: palette.Name) -> tuple[Path, ...]:
@@ -76,5 +81,5 @@ def _figures(findings: Findings, colours: palette.Name) -> Iterator[tuple[str, F
             yield "heatmaps", figures.heatmaps_figure(maps, widths, limit, colours)
     for method in findings.study.methods:
         found = [chart for part in PARTS for chart in loss_charts(findings, method, part)]
-        if found and method in METHODS:
+        if found:
             yield f"losses-{method}", figures.charts_figure(found, PER_ROW, (2.4, 2.0))
