@@ -9,8 +9,8 @@ from yolo_qreg.quant.registry import FLOAT_BITS, METHODS
 
 
 def method_title(method: str) -> str:
-    """Return a quantizer's name for readers; that of one that this release does not know is as it is."""
-    return METHODS[method].title if method in METHODS else method
+    """Return a quantizer's name for readers; that of one that is not installed here is as it is."""
+    return (METHODS[method].title if method in METHODS else "") or method
 
 
 def kind_of(method: str | None, bits: int | None) -> str:
