@@ -14,8 +14,8 @@ from yolo_qreg.errors import InputError
 from yolo_qreg.quant.registry import FLOAT_BITS, METHODS
 
 REJECTED = [
-    ({"method": "dorefe"}, "method='dorefe' is unknown; choose one of dorefa, lsq"),
-    ({"method": "LSQ"}, "method='LSQ' is unknown; choose one of dorefa, lsq"),
+    ({"method": "dorefe"}, "method='dorefe' is unknown; choose one of " + ", ".join(METHODS)),
+    ({"method": "binaryconnect"}, "bits=8 is out of range for binaryconnect; use 1, or 32 for float"),
     ({"bits": 0}, "bits=0 is out of range for dorefa; use 1-8, or 32 for float"),
     ({"bits": 9}, "bits=9 is out of range for dorefa; use 1-8, or 32 for float"),
     ({"bits": -8}, "bits=-8 is out of range for dorefa; use 1-8, or 32 for float"),
@@ -27,7 +27,10 @@ REJECTED = [
     ({"method": "lsq", "bits": 1}, "bits=1 is out of range for lsq; use 2-8, or 32 for float"),
     ({"first_bits": 12}, "first_bits=12 is out of range for dorefa; use 1-8, or 32 for float"),
     ({"method": "lsq", "last_bits": 1}, "last_bits=1 is out of range for lsq; use 2-8, or 32 for float"),
-    ({"per_channel": True}, "per_channel=True is not defined for dorefa; use method=lsq or drop it"),
+    (
+        {"method": "noise", "per_channel": True},
+        "per_channel=True is not defined for noise; use method=lsq or drop it",
+    ),
     ({"init": "mse"}, "init='mse' is not one that dorefa has (none: it has no step to initialise)"),
     ({"method": "lsq", "init": "max"}, "init='max' is not one that lsq has (paper, mse)"),
     (

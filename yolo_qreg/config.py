@@ -28,7 +28,7 @@ class QuantConfig:
         method: A key of `yolo_qreg.quant.registry.METHODS`, such as "dorefa" or "lsq".
         bits: Bit width of the weights of every `Conv` block: 1..8 (lsq: 2..8), or 32 for the FP32 twin, which runs
             through the same code without quantizing.
-        per_channel: One step per output channel instead of one per layer (lsq only).
+        per_channel: One scale per output channel instead of one per layer, where the method has that (lsq, dorefa).
         init: How steps start: "paper" is 2 mean|w| / sqrt(Qp), "mse" the step of least squared error (lsq only).
             An empty string takes the method's default.
         skip: Globs on module names, a list or tuple; matching `Conv` blocks stay in float.
@@ -88,8 +88,7 @@ class QuantConfig:
         allowed = METHODS[self.method].bits
         if isinstance(bits, bool) or not isinstance(bits, int) or (bits not in allowed and bits != FLOAT_BITS):
             raise InputError(
-                f"{name}={bits} is out of range for {self.method}; "
-                f"use {allowed.start}-{allowed[-1]}, or {FLOAT_BITS} for float"
+                f"{name}={bits} is out of range for {self.method}; use {_span(allowed)}, or {FLOAT_BITS} for float"
             )
 
     @property
@@ -120,6 +119,11 @@ class QuantConfig:
                 near = get_close_matches(key, known, n=1, cutoff=0)[0]
                 raise InputError(f"quant key {key!r} is unknown; did you mean {near!r}?")
         return cls(**dict(values))
+
+
+def _span(widths: range) -> str:
+    """Return widths as 2-8, or the only one."""
+    return f"{widths[0]}-{widths[-1]}" if len(widths) > 1 else str(widths[0])
 
 
 def _options(method: str, spec: MethodSpec, given: object) -> dict[str, Any]:

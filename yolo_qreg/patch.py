@@ -84,6 +84,8 @@ def quantize_convs(model: nn.Module, bits: Mapping[str, int], config: QuantConfi
         quantizer = kind_of.for_weight(weight, width, per_channel=config.per_channel, init=config.init, **options)
         made[name] = QuantConv2d.from_conv(conv, quantizer)
     for name, conv in made.items():
+        with torch.no_grad():
+            conv.weight.copy_(conv.quantizer.first_weight(conv.weight.float()))
         _replace(model, name, conv)
 
 

@@ -15,7 +15,7 @@ BEFORE_ANYTHING_LOADS = {
     "--method lsq --bits 1": "bits=1 is out of range for lsq; use 2-8",
     "--method pact": "method='pact' is unknown; choose one of dorefa, lsq",
     "--last-bits 8": "last_bits=8 needs a method that keeps the weights' scale",
-    "--per-channel": "per_channel=True is not defined for dorefa",
+    "--method noise --per-channel": "per_channel=True is not defined for noise",
     "epochs": "'epochs' is not KEY=VALUE",
     "--colour": "No such option",
     "--resume nowhere": "nowhere does not exist; --resume takes a run folder",

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from yolo_qreg.config import QuantConfig
 from yolo_qreg.export.codes import Coded, pack, packed_bytes, unpack
 from yolo_qreg.quant.registry import METHODS, quantizer_class
 
@@ -15,6 +16,7 @@ GRIDS = [
     for method, spec in METHODS.items()
     for bits in spec.bits
     for per_channel in ([False, True] if spec.per_channel else [False])
+    if QuantConfig(method=method, bits=bits).has_codes
 ]
 
 
@@ -56,7 +58,8 @@ def test_codes_are_recovered_from_values_in_half_precision(
     """Every code of a layer follows from its values rounded to fp16 and its float32 scale."""
     generator = torch.Generator().manual_seed(bits)
     weight = size * torch.randn(8, 4, 5, 5, generator=generator) * torch.logspace(-2, 0, 8)[:, None, None, None]
-    quantizer = quantizer_class(method).for_weight(weight, bits, per_channel=per_channel, init="mse")
+    options = QuantConfig(method=method, bits=bits).options
+    quantizer = quantizer_class(method).for_weight(weight, bits, per_channel=per_channel, init="mse", **options).eval()
     codes, scale = quantizer.codes(weight), quantizer.scale(weight)
     values = quantizer.values(codes, scale, bits)
     for stored in (values, values.half().float()):

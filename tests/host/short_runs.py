@@ -29,6 +29,7 @@ SETTINGS: dict[str, Any] = {
 }
 """Two steps an epoch, without accumulation."""
 STEPS_PER_EPOCH = IMAGES["train"] // SETTINGS["batch"]
+TINY = Path(__file__).with_name("tiny.yaml")
 LSQ = QuantConfig(method="lsq", bits=4, per_channel=True, last_bits=8, bn_images=0)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from short_runs import Run, assert_same
+from short_runs import TINY, Run, assert_same
 from torch import nn
 
 from yolo_qreg import QATTrainer, QuantConfig
@@ -101,7 +101,7 @@ def halves(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def run(halves: None, train: Callable[..., Run]) -> Run:
     """Two epochs of it, the first one kept."""
-    return train(QuantConfig(**CONFIG), save_period=1, weight_decay=0.1)
+    return train(QuantConfig(**CONFIG), model=str(TINY), save_period=1, weight_decay=0.1)
 
 
 def test_a_method_of_another_package_is_an_option_of_the_command(tmp_path: Path) -> None:

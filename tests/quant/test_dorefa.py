@@ -173,3 +173,26 @@ def test_nothing_is_learned() -> None:
     assert not quantizer.state_dict()
     assert quantizer.steps() == []
     assert quantizer.step_lr_factor() == 1.0
+
+
+@pytest.mark.parametrize("bits", [1, 2, 8])
+def test_by_channel_each_is_a_layer_of_its_own(bits: int) -> None:
+    """With a maximum (at 1 bit: a mean) for each output channel, values and gradients are those of channels."""
+    weight, grad = draw(7) * torch.logspace(-1, 0, 5).view(5, 1, 1, 1), draw(8, 1.0)
+    leaf = weight.clone().requires_grad_()
+    quantizer = DoReFaQuantizer.for_weight(weight, bits, per_channel=True, init="")
+    found = quantizer(leaf)
+    found.backward(grad)
+    assert leaf.grad is not None
+    for row in range(5):
+        alone = weight[row : row + 1]
+        assert torch.equal(found[row : row + 1], DoReFaQuantizer(bits)(alone))
+        torch.testing.assert_close(leaf.grad[row : row + 1], gradient(alone, bits, grad[row : row + 1]))
+    if bits == 2:
+        double, incoming = weight.double().requires_grad_(), grad.double().requires_grad_()
+
+        def first(w: Tensor, g: Tensor) -> Tensor:
+            (slope,) = torch.autograd.grad(dorefa(w, bits, per_channel=True), w, g, create_graph=True)
+            return slope
+
+        assert torch.autograd.gradcheck(first, (double, incoming))

@@ -6,7 +6,9 @@ Letters: O output channels, I input channels, K kernel side. A weight is float32
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from yolo_qreg.errors import InputError
@@ -80,6 +82,10 @@ class WeightQuantizer(nn.Module, ABC):
         """Return the learning rate of `steps` under an Adam-like optimizer, as a factor of the weights' rate."""
         return 1.0
 
+    def first_weight(self, weight: Tensor) -> Tensor:
+        """Return the latent weight that training begins with, from that of the model; by default the same."""
+        return weight
+
     def weight_lr_factor(self, weight: Tensor) -> float:
         """Return the learning rate of the weight as a factor of the others' rate."""
         return 1.0
@@ -130,3 +136,21 @@ class FloatQuantizer(WeightQuantizer):
 def per_output_channel(scale: Tensor, weight: Tensor) -> Tensor:
     """View a scale of shape [] or [O] so that it broadcasts over a weight [O, ...]."""
     return scale.view(-1, *[1] * (weight.ndim - 1)) if scale.ndim else scale
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Take the value of the second tensor and pass the gradient to the first one, unmasked and exact."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, value: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad, None
+
+
+def straight_through(weight: Tensor, value: Tensor) -> Tensor:
+    """Return `value`, whose gradient is that of `weight`."""
+    taken: Tensor = _StraightThrough.apply(weight, value)
+    return taken

@@ -10,16 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yolo_qreg.quant.base import WeightQuantizer
+from yolo_qreg.quant.base import WeightQuantizer, per_output_channel, straight_through
 
 
-def dorefa_codes(weight: Tensor, bits: int) -> Tensor:
+def dorefa_codes(weight: Tensor, bits: int, *, per_channel: bool = False) -> Tensor:
     """Return the codes round(n q), floats in 0 .. n, n = 2**bits - 1, of the weight's shape.
 
-    q = t / (2 max|t|) + 1/2 with t = tanh(w), the maximum taken over the layer. All-zero weights lie in the middle.
+    q = t / (2 max|t|) + 1/2 with t = tanh(w), the maximum taken over the layer or, as the paper does not, over each
+    output channel. All-zero weights lie in the middle.
     """
     t = torch.tanh(weight)
-    return _round_position(t, _peak(t), bits)
+    return _round_position(t, _peak(t, per_channel), bits)
 
 
 def dorefa_values(codes: Tensor, bits: int) -> Tensor:
@@ -28,19 +29,20 @@ def dorefa_values(codes: Tensor, bits: int) -> Tensor:
     return (2 * codes - n) / n  # not in place: torch 2.11 compiles a gradient of 0 for an output made so
 
 
-def dorefa(weight: Tensor, bits: int) -> Tensor:
+def dorefa(weight: Tensor, bits: int, *, per_channel: bool = False) -> Tensor:
     """Return the values of the codes, 2 round(n q) / n - 1, with a gradient that is straight-through at the rounding.
 
     There the value is t / max|t|, so the gradient flows through tanh and through the maximum (shared evenly among
     weights that attain it). Where it exceeds float32 it is the largest float. A layer without any normal float, such
     as one of zeros, has no scale: it lies in the middle, and its gradient is that of t.
     """
-    quantized: Tensor = _DoReFa.apply(weight, bits)
+    quantized: Tensor = _DoReFa.apply(weight, bits, per_channel)
     return quantized
 
 
-def _peak(t: Tensor) -> Tensor:
-    peak = t.abs().amax()
+def _peak(t: Tensor, per_channel: bool) -> Tensor:
+    """Return the largest magnitude of the layer, [], or of each output channel, [O, 1, ...]."""
+    peak = per_output_channel(t.abs().flatten(1).amax(1), t) if per_channel else t.abs().amax()
     return peak.masked_fill(peak < torch.finfo(t.dtype).tiny, 1.0)
 
 
@@ -52,73 +54,72 @@ class _DoReFa(torch.autograd.Function):
     """Written out because composed operations take twice the time: this runs once a layer and step."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, bits: int) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, bits: int, per_channel: bool) -> Tensor:
         t = torch.tanh(weight)
-        peak = _peak(t)
+        peak = _peak(t, per_channel)
         ctx.save_for_backward(weight, t, peak)
         return dorefa_values(_round_position(t, peak, bits), bits)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         weight, t, peak = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient is to be differentiated: make its graph begin at the weight
             t = torch.tanh(weight)
-            peak = _peak(t)
+            peak = _peak(t, peak.ndim > 0)
         value = t / peak
         at_peak = value.trunc()  # the sign of t where |t| is the maximum, 0 elsewhere
-        share = (grad * value).sum() / at_peak.count_nonzero().clamp_min(1)
+        if peak.ndim:
+            flow, sharers = (grad * value).flatten(1).sum(1), at_peak.flatten(1).count_nonzero(1)
+            share = per_output_channel(flow / sharers.clamp_min(1), t)
+        else:
+            share = (grad * value).sum() / at_peak.count_nonzero().clamp_min(1)
         largest = torch.finfo(t.dtype).max
         t_grad = grad.addcmul(at_peak, share, value=-1).div(peak).clamp(-largest, largest)
-        return torch.ops.aten.tanh_backward(t_grad, t), None
-
-
-class _Binarize(torch.autograd.Function):
-    """sign(w) mean|w| with sign(0) = +1; the gradient passes unchanged (equation 7 of the paper)."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor) -> Tensor:
-        scale = weight.abs().mean()
-        return torch.where(weight >= 0, scale, -scale)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad
+        return torch.ops.aten.tanh_backward(t_grad, t), None, None
 
 
 class DoReFaQuantizer(WeightQuantizer):
-    """DoReFa weights at 1 to 8 bits; it has no learned state.
+    """DoReFa weights at 1 to 8 bits, by layer or by output channel; it has no learned state.
 
     From 2 bits on, values lie in [-1, 1], zero is not among them, and the gradient flows through tanh and through
-    the maximum (straight-through at the rounding alone). At 1 bit the two values are plus and minus mean|w|.
+    the maximum (straight-through at the rounding alone). At 1 bit the two values are plus and minus mean|w|, with
+    sign(0) = +1 and the gradient unchanged (equation 7).
     """
+
+    def __init__(self, bits: int, *, per_channel: bool = False) -> None:
+        super().__init__(bits)
+        self.per_channel = per_channel
 
     @classmethod
     def for_weight(cls, weight: Tensor, bits: int, *, per_channel: bool, init: str) -> DoReFaQuantizer:
         """Make a quantizer; nothing depends on the weight."""
-        return cls(bits)
+        return cls(bits, per_channel=per_channel)
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the quantized weight."""
         if self.bits == 1:
-            binary: Tensor = _Binarize.apply(weight)
-            return binary
-        return dorefa(weight, self.bits)
+            return straight_through(weight, self.values(self.codes(weight), self.scale(weight), 1))
+        return dorefa(weight, self.bits, per_channel=self.per_channel)
 
     def codes(self, weight: Tensor) -> Tensor:
         """Return codes 0 .. 2**bits - 1 as uint8."""
         if self.bits == 1:
             return (weight >= 0).to(torch.uint8)
-        return dorefa_codes(weight, self.bits).to(torch.uint8)
+        return dorefa_codes(weight, self.bits, per_channel=self.per_channel).to(torch.uint8)
 
     def scale(self, weight: Tensor) -> Tensor:
-        """Return mean|w| at 1 bit and 1 otherwise, shape []."""
-        return weight.abs().mean() if self.bits == 1 else weight.new_ones(())
+        """Return mean|w| at 1 bit, shape [] or [O], and 1 otherwise, shape []."""
+        if self.bits > 1:
+            return weight.new_ones(())
+        size = weight.detach().abs()
+        return size.flatten(1).mean(1) if self.per_channel else size.mean()
 
     @staticmethod
     def values(codes: Tensor, scale: Tensor, bits: int) -> Tensor:
         """Return the float32 weight that the codes stand for."""
         if bits == 1:
-            return torch.where(codes > 0, scale, -scale)
+            wide = per_output_channel(scale, codes)
+            return torch.where(codes > 0, wide, -wide)
         return dorefa_values(codes.to(torch.float32), bits)
 
     @staticmethod

@@ -132,11 +132,41 @@ class Methods(Mapping[str, MethodSpec]):
             self._known[entry.name] = spec
 
 
+CODED = ("dorefa", "lsq")
+"""Methods whose errors a control can imitate."""
+
 METHODS = Methods(
     {
-        "dorefa": MethodSpec("yolo_qreg.quant.dorefa:DoReFaQuantizer", range(1, 9), keeps_scale=False, title="DoReFa"),
+        "dorefa": MethodSpec(
+            "yolo_qreg.quant.dorefa:DoReFaQuantizer", range(1, 9), per_channel=True, keeps_scale=False, title="DoReFa"
+        ),
         "lsq": MethodSpec(
             "yolo_qreg.quant.lsq:LSQQuantizer", range(2, 9), per_channel=True, inits=("paper", "mse"), title="LSQ"
+        ),
+        "binaryconnect": MethodSpec(
+            "yolo_qreg.quant.binaryconnect:BinaryConnectQuantizer",
+            range(1, 2),
+            keeps_scale=False,
+            title="BinaryConnect",
+            options={
+                "draws": Option(default="deterministic", choices=("deterministic", "stochastic")),
+                "test": Option(default="binary", choices=("binary", "real")),
+                "rates": Option(default="glorot", choices=("glorot", "same")),
+            },
+            has_codes=lambda options: options["test"] == "binary",
+        ),
+        "ternary": MethodSpec(
+            "yolo_qreg.quant.ternary:TernaryQuantizer", range(2, 3), per_channel=True, title="Ternary"
+        ),
+        "noise": MethodSpec(
+            "yolo_qreg.quant.noise:NoiseQuantizer",
+            range(2, 9),
+            title="Noise",
+            options={
+                "like": Option(default="dorefa", choices=CODED),
+                "kind": Option(default="gaussian", choices=("gaussian", "uniform", "permuted")),
+            },
+            has_codes=lambda _: False,
         ),
     }
 )

@@ -1,0 +1,80 @@
+"""Every method of the registry through the real path: trained, resumed, saved, described, packed and unpacked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from short_runs import TINY, Run, assert_same
+
+from yolo_qreg import QATTrainer, QuantConfig, describe, export_weights, unpack
+from yolo_qreg.evaluation.models import subjects
+from yolo_qreg.host import checkpoint
+from yolo_qreg.patch import quantized_layers
+from yolo_qreg.quant.registry import METHODS
+
+VARIANTS = {
+    "dorefa": QuantConfig(bits=4, per_channel=True, bn_images=0),
+    "lsq": QuantConfig(method="lsq", bits=2, bn_images=0),
+    "noise": QuantConfig(method="noise", bits=4, options={"kind": "permuted", "like": "lsq"}, bn_images=0),
+    "binaryconnect": QuantConfig(method="binaryconnect", bits=1, options={"draws": "stochastic"}, bn_images=0),
+    "binaryconnect-real": QuantConfig(
+        method="binaryconnect", bits=1, options={"draws": "stochastic", "test": "real"}, bn_images=0
+    ),
+    "ternary": QuantConfig(method="ternary", bits=2, per_channel=True, last_bits=2, bn_images=0),
+}
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def run(request: pytest.FixtureRequest, train: Callable[..., Run]) -> Run:
+    """Two epochs of a small detector, the first one kept."""
+    return train(VARIANTS[request.param], model=str(TINY), save_period=1, val=False)
+
+
+def test_every_method_is_here() -> None:
+    """Who adds a method adds a line above."""
+    assert {config.method for config in VARIANTS.values()} == set(METHODS)
+
+
+def test_resuming_repeats_the_run(run: Run, tmp_path: Path) -> None:
+    """Resumed after its first epoch, it ends with the same bits: weights, averages, and all state of the method."""
+    last = tmp_path / "run" / "weights" / "last.pt"
+    last.parent.mkdir(parents=True)
+    last.write_bytes((run.folder / "weights" / "epoch0.pt").read_bytes())
+    resumed = QATTrainer(overrides={"resume": str(last)})
+    resumed.train()
+    assert resumed.quant == run.config
+    assert_same(resumed.model.state_dict(), run.trainer.model.state_dict())
+    assert_same(resumed.ema.ema.state_dict(), run.trainer.ema.ema.state_dict())
+
+
+def test_what_is_saved_is_what_the_method_means(run: Run, tmp_path: Path) -> None:
+    """The file holds the weights of eval mode; packed and unpacked again they are those of the plain export."""
+    last = run.folder / "weights" / "last.pt"
+    saved, _ = checkpoint.load(last)
+    layers = quantized_layers(run.trainer.ema.ema)
+    coded = {name for name, layer in layers.items() if layer.quantizer.has_codes}
+    for name, layer in layers.items():
+        weight = layer.weight.detach()
+        values = layer.quantizer(weight) if name in coded else weight
+        assert torch.equal(saved.get_submodule(name).weight, values.half().float())
+    plain = export_weights(last, "pt", tmp_path / "plain.pt")
+    packed = export_weights(last, "packed", tmp_path / "packed.safetensors")
+    again = unpack(packed, tmp_path / "again.pt")
+    ours, theirs = (checkpoint.load(path)[0].state_dict() for path in (again, plain))
+    assert_same(ours, theirs)
+    assert bool(coded) == run.config.has_codes
+    for file in (last, plain, packed):
+        found = describe(file)
+        assert not found.twin and {row.name for row in found.layers} == coded
+        if file != packed:
+            (subject,) = subjects([file])
+            assert (subject.model.method, subject.model.bits) == (run.config.method, run.config.bits)
+
+
+def test_health_is_of_layers_with_codes(run: Run) -> None:
+    """Layers whose weights stay float are passed over."""
+    rows = run.folder / "quantization.csv"
+    assert rows.is_file() == run.config.has_codes

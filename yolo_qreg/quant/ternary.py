@@ -1,0 +1,61 @@
+"""Ternary weights: Liu, Wang, Zhang and Yan, "Ternary Weight Networks" (arXiv:1605.04711).
+
+Letters: O output channels, I input channels, K kernel side. Weights are float32 [O, I, K, K].
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from yolo_qreg.quant.base import WeightQuantizer, per_output_channel, straight_through
+
+THRESHOLD = 0.7
+"""Of the mean magnitude: below it a weight is zero."""
+
+
+class TernaryQuantizer(WeightQuantizer):
+    """Weights -a, 0 and a: zero up to 0.7 mean|w|, a the mean magnitude of the others; the gradient passes unchanged.
+
+    Codes 0, 1 and 2 take two bits; code 3 is not used. With a scale for each output channel both means are its own.
+    """
+
+    def __init__(self, bits: int, *, per_channel: bool) -> None:
+        super().__init__(bits)
+        self.per_channel = per_channel
+
+    @classmethod
+    def for_weight(cls, weight: Tensor, bits: int, *, per_channel: bool, init: str) -> TernaryQuantizer:
+        """Make a quantizer; nothing depends on the weight."""
+        return cls(bits, per_channel=per_channel)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the quantized weight."""
+        return straight_through(weight, self.values(self.codes(weight), self.scale(weight), self.bits))
+
+    def codes(self, weight: Tensor) -> Tensor:
+        """Return 0, 1 or 2 for -a, 0 or a, as uint8."""
+        return (weight.sign() * self._kept(weight) + 1).to(torch.uint8)
+
+    def scale(self, weight: Tensor) -> Tensor:
+        """Return a, shape [] or [O]; 0 where all weights are."""
+        kept = self._kept(weight.detach())
+        size = weight.detach().abs() * kept
+        rows = (size.flatten(1), kept.flatten(1)) if self.per_channel else (size.flatten(), kept.flatten())
+        return rows[0].sum(-1) / rows[1].sum(-1).clamp_min(1)
+
+    @staticmethod
+    def values(codes: Tensor, scale: Tensor, bits: int) -> Tensor:
+        """Return (code - 1) * a."""
+        return per_output_channel(scale, codes) * (codes.to(torch.float32) - 1)
+
+    @staticmethod
+    def grid(bits: int) -> tuple[int, int]:
+        """Return 1 and 1: codes stand for -1, 0 and 1."""
+        return 1, 1
+
+    def _kept(self, weight: Tensor) -> Tensor:
+        """Return which weights are not zero, of the weight's shape."""
+        size = weight.abs()
+        mean = per_output_channel(size.flatten(1).mean(1), weight) if self.per_channel else size.mean()
+        return size > THRESHOLD * mean
