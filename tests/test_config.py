@@ -99,6 +99,9 @@ def test_the_default_is_the_paper() -> None:
         "last_bits": None,
         "bn_images": 0,
         "options": {},
+        "activations": None,
+        "activation_method": "",
+        "activation_grid": "",
     }
     assert TrainConfig().quant == QuantConfig()
 

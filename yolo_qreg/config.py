@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_qreg.errors import InputError
-from yolo_qreg.quant.registry import FLOAT_BITS, METHODS, MethodSpec
+from yolo_qreg.quant.registry import ACTIVATIONS, FLOAT_BITS, METHODS, MethodSpec
 
 BN_BITS = 4
 """BatchNorm statistics are re-estimated by default at this width and below."""
@@ -39,6 +39,11 @@ class QuantConfig:
             before each validation and save; 0 keeps the statistics of training. None, the default, is 256 at 4 bits
             and below, where it measurably helps, and 0 above. Numbers above 32 count in full batches of 32.
         options: Further settings of the method, by name; those that are not given are filled in.
+        activations: Bit width of what quantized convolutions read, 2..8; None leaves it in float.
+        activation_method: A key of `yolo_qreg.quant.registry.ACTIVATIONS`: "lsq" learns steps, "pact" clipping bounds,
+            "observer" follows the values seen. An empty string takes "lsq", where activations are quantized.
+        activation_grid: "symmetric", "affine" or "unsigned", as the method has them; an empty string takes the
+            method's default at that width.
 
     Raises:
         InputError: If a value is out of range or the method does not honour it.
@@ -53,6 +58,9 @@ class QuantConfig:
     last_bits: int | None = None
     bn_images: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    activations: int | None = None
+    activation_method: str = ""
+    activation_grid: str = ""
 
     def __post_init__(self) -> None:
         """Reject what the method does not honour."""
@@ -82,6 +90,30 @@ class QuantConfig:
         if isinstance(self.bn_images, bool) or not isinstance(self.bn_images, int) or self.bn_images < 0:
             raise InputError(f"bn_images={self.bn_images!r} must be a number of images, 0 (off) or more")
 
+        self._check_activations()
+
+    def _check_activations(self) -> None:
+        bits, method, grid = self.activations, self.activation_method, self.activation_grid
+        if bits is None:
+            if method or grid:
+                raise InputError(
+                    f"activation_method={method!r}, activation_grid={grid!r} need a bit width; add activations=8"
+                )
+            return
+        if not self.has_codes:
+            raise InputError(f"activations={bits} needs quantized weights, and {self.label} has none; drop it")
+        method = method or next(iter(ACTIVATIONS))
+        spec = ACTIVATIONS.get(method)
+        if spec is None:
+            raise InputError(f"activation_method={method!r} is unknown; choose one of {', '.join(ACTIVATIONS)}")
+        if isinstance(bits, bool) or not isinstance(bits, int) or bits not in spec.bits:
+            raise InputError(f"activations={bits!r} is out of range; use {spec.bits.start}-{spec.bits[-1]}")
+        grid = grid or spec.grid(bits)
+        if grid not in spec.grids:
+            raise InputError(f"activation_grid={grid!r} is not one that {method} has ({', '.join(spec.grids)})")
+        object.__setattr__(self, "activation_method", method)
+        object.__setattr__(self, "activation_grid", grid)
+
     def _check_bits(self, name: str, bits: object, *, optional: bool) -> None:
         if bits is None and optional:
             return
@@ -93,13 +125,14 @@ class QuantConfig:
 
     @property
     def label(self) -> str:
-        """Short name for run folders and tables, such as "dorefa-8bit", "noise-8bit-lsq" or "fp32"."""
+        """Short name for run folders and tables, such as "dorefa-8bit", "lsq-4bit-a8", "noise-8bit-lsq" or "fp32"."""
         if self.bits == FLOAT_BITS:
             return "fp32"
         known = METHODS[self.method].options
         changed = {name: value for name, value in self.options.items() if value != known[name].default}
         words = [value if known[name].choices else f"{name}{value}" for name, value in changed.items()]
-        return "-".join([self.method, f"{self.bits}bit", *words])
+        activations = [f"a{self.activations}"] if self.activations else []
+        return "-".join([self.method, f"{self.bits}bit", *activations, *words])
 
     @property
     def has_codes(self) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
+from yolo_qreg.activations import ActivationHealth
 from yolo_qreg.files import write_atomic
 from yolo_qreg.health import LayerHealth
 
@@ -24,6 +26,18 @@ def append(path: Path, epoch: int, rows: Sequence[LayerHealth]) -> None:
         for r in rows:
             flipped = "" if r.flipped is None else f"{r.flipped:.6f}"
             writer.writerow([epoch, r.layer, r.bits, r.weights, r.levels_used, r.levels, f"{r.sqnr_db:.4f}", flipped])
+
+
+def append_activations(path: Path, epoch: int, rows: Sequence[ActivationHealth]) -> None:
+    """Add one epoch's rows of activations to the CSV at `path`; epochs count from 1."""
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if new:
+            writer.writerow(("epoch", *(f.name for f in fields(ActivationHealth))))
+        for row in rows:
+            numbers = (f"{row.scale:.9g}", row.zero_point, f"{row.sqnr_db:.4f}", f"{row.clipped:.6f}")
+            writer.writerow((epoch, row.tensor, row.bits, *numbers))
 
 
 def keep_epochs(path: Path, last: int) -> None:

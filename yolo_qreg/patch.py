@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
+from yolo_qreg.quant.activations import ActivationQuantizer
 from yolo_qreg.quant.base import FloatQuantizer, WeightQuantizer
 from yolo_qreg.quant.registry import FLOAT_BITS, quantizer_class
 
@@ -29,6 +30,8 @@ class QuantConv2d(nn.Conv2d):
     """
 
     quantizer: WeightQuantizer
+    owns_input: bool = False
+    _reads: tuple[ActivationQuantizer, ...] = ()  # in a tuple: torch would store what is shared several times
 
     @classmethod
     def from_conv(cls, conv: nn.Conv2d, quantizer: WeightQuantizer) -> QuantConv2d:
@@ -40,8 +43,21 @@ class QuantConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve [N, I, H, W] with the quantized weight; the quantizer computes in float32 also under AMP."""
+        for quantizer in self._reads:
+            x = quantizer(x)
         y: Tensor = self._conv_forward(x, self.quantized_weight(), self.bias)
         return y
+
+    @property
+    def reads(self) -> ActivationQuantizer | None:
+        """What quantizes its input; None if that is in float."""
+        return self._reads[0] if self._reads else None
+
+    def read_through(self, quantizer: ActivationQuantizer, *, own: bool) -> None:
+        """Quantize the input; the quantizer's state is stored with the one convolution that owns it."""
+        self._reads, self.owns_input = (quantizer,), own
+        if own:
+            self.input_quantizer = quantizer
 
     def quantized_weight(self) -> Tensor:
         """Return the quantized weight, float32 [O, I, K, K]."""
@@ -51,9 +67,22 @@ class QuantConv2d(nn.Conv2d):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Let a plain convolution's weights load: quantizer state that they lack keeps its value."""
-        for key, value in self.quantizer.state_dict(prefix=f"{prefix}quantizer.").items():
-            state_dict.setdefault(key, value)
+        for part in ("quantizer", "input_quantizer"):
+            own = getattr(self, part, None)
+            for key, value in own.state_dict(prefix=f"{prefix}{part}.").items() if own is not None else ():
+                state_dict.setdefault(key, value)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class BlockInput:
+    """A hook that quantizes the input of a residual block, which is added to the block's result."""
+
+    def __init__(self, quantizer: ActivationQuantizer) -> None:
+        self.quantizer = quantizer
+
+    def __call__(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Quantize the first argument."""
+        return self.quantizer(args[0]), *args[1:]
 
 
 def quantize_convs(model: nn.Module, bits: Mapping[str, int], config: QuantConfig) -> None:
@@ -89,13 +118,18 @@ def quantize_convs(model: nn.Module, bits: Mapping[str, int], config: QuantConfi
         _replace(model, name, conv)
 
 
-def bake(model: M) -> M:
+def bake(model: M, *, activations: bool = False) -> M:
     """Replace every quantizing convolution by a plain one holding the quantized weight, in place; return the model.
 
     The weight is that of eval mode, also where the model is in training mode.
 
     Bake before anything that fuses BatchNorm, saves or exports: folding BatchNorm into latent weights and
     quantizing afterwards is another function.
+
+    Args:
+        model: Any module.
+        activations: Whether activations stay quantized. Convolutions that read such ones are then of a class of ours,
+            around weights that are quantized already; without, activations are in float.
     """
     for name, layer in quantized_layers(model).items():
         layer.quantizer.eval()
@@ -104,7 +138,20 @@ def bake(model: M) -> M:
         conv = _same_geometry(nn.Conv2d, layer)
         conv.weight = nn.Parameter(weight, requires_grad=layer.weight.requires_grad)
         _replace(model, name, conv)
+        if activations and layer.reads is not None:
+            unquantized(model, name).read_through(layer.reads, own=layer.owns_input)
+    if not activations:
+        for module in model.modules():
+            for key in [k for k, hook in module._forward_pre_hooks.items() if isinstance(hook, BlockInput)]:
+                del module._forward_pre_hooks[key]
     return model
+
+
+def unquantized(model: nn.Module, name: str) -> QuantConv2d:
+    """Replace a plain convolution, in place, by one that uses its weight as it is; return the new one."""
+    conv = QuantConv2d.from_conv(model.get_submodule(name), FloatQuantizer(FLOAT_BITS))  # type: ignore[arg-type]
+    _replace(model, name, conv)
+    return conv
 
 
 def quantized_layers(model: nn.Module) -> dict[str, QuantConv2d]:

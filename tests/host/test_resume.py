@@ -62,7 +62,7 @@ def assert_same_optimizer(a: torch.optim.Optimizer, b: torch.optim.Optimizer) ->
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
 @pytest.mark.parametrize(
     ("config", "optimizer"),
-    [(QuantConfig(bits=8), "SGD"), (replace(LSQ, bn_images=8), "AdamW")],
+    [(QuantConfig(bits=8), "SGD"), (replace(LSQ, bn_images=8, activations=4), "AdamW")],
     ids=["dorefa-sgd", "lsq-adamw"],
 )
 def test_a_killed_run_resumes_exactly(config: QuantConfig, optimizer: str, data: Path, tmp_path: Path) -> None:
@@ -94,6 +94,8 @@ def test_a_killed_run_resumes_exactly(config: QuantConfig, optimizer: str, data:
     assert vars(resumed.stopper) == vars(whole.stopper)
     files = [folder, tmp_path / "whole" / "run"]
     assert rows_without_time(files[0] / "results.csv") == rows_without_time(files[1] / "results.csv")
+    if config.activations:
+        assert len({(f / "activations.csv").read_text() for f in files}) == 1
     ours, theirs = ((f / "quantization.csv").read_text() for f in files)
     assert ours == theirs
     assert len(ours.splitlines()) == 1 + 4 * len(quantized_layers(whole.model))

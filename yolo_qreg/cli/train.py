@@ -33,6 +33,14 @@ from yolo_qreg.settings import check_settings, parse_settings
 @click.option("--per-channel", is_flag=True, help="One step per output channel (lsq).")
 @click.option("--init", default="", metavar="[paper|mse]", help="How steps start (lsq).")
 @click.option("--bn-images", type=int, help="Images to re-estimate BatchNorm on; 0: off.  [default: 256 at 1-4 bits]")
+@click.option("--activations", type=int, metavar="BITS", help="Quantize what convolutions read, 2-8.  [default: float]")
+@click.option("--activation-method", default="", metavar="[lsq|pact|observer]", help="How.  [default: lsq]")
+@click.option(
+    "--activation-grid",
+    default="",
+    metavar="[symmetric|affine|unsigned]",
+    help="Signed, with a zero point, or without negative values.  [default: symmetric at 8 bits, affine below]",
+)
 @click.option(
     "--resume",
     type=RUN,

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from ultralytics.nn.tasks import load_checkpoint as host_load
 from ultralytics.utils.torch_utils import strip_optimizer
 
+from yolo_qreg.activations import Range, place_ranges, quantizers
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.files import scratch_folder, write_atomic
 from yolo_qreg.health import LayerHealth
 from yolo_qreg.host import build
 from yolo_qreg.host.loading import refusal, safe_loading
+from yolo_qreg.host.model import quantize_activations
 from yolo_qreg.patch import bake, quantize_convs, quantized_layers
 from yolo_qreg.processes import undisturbed
 from yolo_qreg.quant.registry import FLOAT_BITS
@@ -29,6 +31,7 @@ from yolo_qreg.trust import trusted
 
 KEY = "qreg"
 FORMAT = 1
+_OF_ACTIVATIONS = ("activations", "activation_method", "activation_grid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class QuantState:
         health: One row per layer as measured when the file was written.
         scales: Float32 scale of each layer below 32 bits, in a plain export, which has no `tensors`; empty otherwise.
         origin: What the training began from, as `Origin.to_dict` gives it; it names paths, so exports have none.
+        activations: The grids of quantized activations; none where they are in float.
     """
 
     config: QuantConfig
@@ -52,13 +56,15 @@ class QuantState:
     health: tuple[LayerHealth, ...] = ()
     scales: dict[str, Tensor] = field(default_factory=dict)
     origin: dict[str, Any] = field(default_factory=dict)
+    activations: tuple[Range, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return tensors, numbers, strings, lists and dicts only, so that a weights-only load accepts it."""
         rows = [[r.layer, r.bits, r.weights, r.levels_used, r.sqnr_db, r.flipped] for r in self.health]
         config = self.config.to_dict()
         held = {"format": FORMAT, "config": config, "bits": self.bits, "tensors": self.tensors, "health": rows}
-        optional = {"resume": self.resume, "scales": self.scales, "origin": self.origin}
+        activations = [r.to_list() for r in self.activations]
+        optional = {"resume": self.resume, "scales": self.scales, "origin": self.origin, "activations": activations}
         return held | {key: value for key, value in optional.items() if value}
 
     @classmethod
@@ -72,6 +78,7 @@ class QuantState:
             health=tuple(LayerHealth(*row) for row in found["health"]),
             scales=dict(found.get("scales", {})),
             origin=dict(found.get("origin", {})),
+            activations=tuple(map(Range.from_list, found.get("activations", ()))),
         )
 
 
@@ -139,6 +146,7 @@ def requantize(model: nn.Module, state: QuantState) -> nn.Module:
     if not state.tensors:
         raise InputError("a plain export holds no latent weights to quantize; use the run's own best.pt or last.pt")
     quantize_convs(model, state.bits, replace(state.config, init=""))  # steps are loaded: the quickest start will do
+    quantize_activations(model, [r.place for r in state.activations], state.config)
     model.load_state_dict(state.tensors, strict=False)
     return model
 
@@ -176,6 +184,31 @@ def steps_into(model: nn.Module, state: QuantState) -> None:
         same = all(value is not None and value.shape == own[key].shape for key, value in found.items())
         if own and same and state.bits.get(name) == layer.quantizer.bits:
             layer.quantizer.load_state_dict(found)
+
+
+def ranges_into(model: nn.Module, state: QuantState, config: QuantConfig) -> None:
+    """Load the ranges of an earlier training's activations into a quantized model, if they were quantized alike."""
+    if any(getattr(config, name) != getattr(state.config, name) for name in _OF_ACTIVATIONS):
+        return
+    for name, quantizer in quantizers(model).items():
+        found = {key: state.tensors.get(f"{name}.input_quantizer.{key}") for key in quantizer.state_dict()}
+        if None not in found.values():
+            quantizer.load_state_dict(found)
+
+
+def with_activations(path: Path) -> nn.Module | Path:
+    """Return a model of ours that computes with quantized activations as it was trained; the file if they are in float.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    if path.suffix != ".pt":
+        return path
+    model, ckpt = load(path)
+    if KEY not in ckpt or not (state := state_of(ckpt, path)).activations:
+        return path
+    place_ranges(model, state.activations)
+    return model.eval()
 
 
 def check_fresh(model: nn.Module, state: QuantState, source: str | Path) -> None:

@@ -9,26 +9,35 @@ import torch
 from torch import Tensor, nn, optim
 
 from yolo_qreg.patch import QuantConv2d, quantized_layers
+from yolo_qreg.quant.activations import ActivationQuantizer
 from yolo_qreg.quant.base import WeightQuantizer
 
 _ADAM_LIKE = (optim.Adam, optim.AdamW, optim.Adamax, optim.NAdam, optim.RAdam)
 
 
 def set_rates(optimizer: optim.Optimizer, layers: Collection[QuantConv2d]) -> None:
-    """Move learned steps to groups of their own, without decay, and weights with a rate or decay of their own too."""
+    """Move learned steps to groups of their own, and weights with a rate or decay of their own too.
+
+    Steps have no decay, but for those of activations whose method wants it.
+    """
     adam_like = isinstance(optimizer, _ADAM_LIKE)
-    steps: dict[float, list[Tensor]] = {}
+    steps: dict[tuple[float, bool], list[Tensor]] = {}
     for layer in layers:
-        factor = layer.quantizer.step_lr_factor() if adam_like else 1.0
-        if layer.quantizer.steps():
-            steps.setdefault(factor, []).extend(layer.quantizer.steps())
+        parts: list[tuple[WeightQuantizer | ActivationQuantizer, bool]] = [(layer.quantizer, False)]
+        if layer.reads is not None and layer.owns_input:
+            parts.append((layer.reads, layer.reads.decays))
+        for part, decays in parts:
+            if part.steps():
+                factor = part.step_lr_factor() if adam_like else 1.0
+                steps.setdefault((factor, decays), []).extend(part.steps())
     # biases have no decay and are never orthogonalised; the host may give parts of the head a higher rate
     biases = [g for g in optimizer.param_groups if g.get("param_group") == "bias"]
     base = {k: v for k, v in min(biases, key=lambda g: g["lr"]).items() if k != "params"} if steps else {}
     _take([p for found in steps.values() for p in found], optimizer)
-    for factor, found in steps.items():
-        own = {"params": found, "lr": base["lr"] * factor, "weight_decay": 0.0, "param_group": "step"}
-        optimizer.add_param_group(base | own)
+    decay = max(group.get("weight_decay", 0.0) for group in optimizer.param_groups)
+    for (factor, decays), found in steps.items():
+        own = {"params": found, "lr": base["lr"] * factor, "weight_decay": decay if decays else 0.0}
+        optimizer.add_param_group(base | own | {"param_group": "step"})
     weights: dict[tuple[int, float, bool], list[Tensor]] = {}
     homes = {id(p): index for index, group in enumerate(optimizer.param_groups) for p in group["params"]}
     for layer in layers:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+import torch
 from torch import nn
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.modules.head import Detect
 
-from yolo_qreg.config import QuantConfig
+from yolo_qreg.activations import Place, find_places, place_quantizers
+from yolo_qreg.config import STRIDE, QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.patch import quantize_convs
 from yolo_qreg.quant.registry import FLOAT_BITS
@@ -41,10 +43,12 @@ class Plan:
     Attributes:
         bits: Bit width of each convolution that goes through the quantizer; 32 in an FP32 twin.
         left_float: Names of the convolutions that stay as they are.
+        places: Where activations are quantized; none where they are in float.
     """
 
     bits: dict[str, int]
     left_float: tuple[str, ...]
+    places: tuple[Place, ...] = ()
 
     def summary(self, config: QuantConfig) -> str:
         """Return one line: how many layers at which width, and what is left in float."""
@@ -52,7 +56,14 @@ class Plan:
         trained = "quantized with" if config.has_codes else "float weights, trained with"
         kind = "float twin of" if config.bits == FLOAT_BITS else trained
         float_names = ", ".join(self.left_float) or "none"
-        return f"{kind} {config.method}: {', '.join(widths)}; left in float ({len(self.left_float)}): {float_names}"
+        line = f"{kind} {config.method}: {', '.join(widths)}; left in float ({len(self.left_float)}): {float_names}"
+        if self.places:
+            readers = sum(len(place.layers) for place in self.places)
+            line += (
+                f"; what {readers} of them read is at {config.activations} bits ({config.activation_method}, "
+                f"{config.activation_grid}, {len(self.places)} grids)"
+            )
+        return line
 
 
 def conv_block_names(model: nn.Module) -> list[str]:
@@ -109,10 +120,26 @@ def plan(model: nn.Module, config: QuantConfig) -> Plan:
 
 
 def quantize_detector(model: nn.Module, config: QuantConfig) -> Plan:
-    """Quantize a freshly built or loaded model in place, and return what was done."""
+    """Quantize a freshly built or loaded model in place, and return what was done.
+
+    Activations that are to be quantized are in float until `activations.calibrate` has seen pictures.
+    """
     found = plan(model, config)
     quantize_convs(model, found.bits, config)
+    if config.activations is None:
+        return found
+    stride = int(max(getattr(model, "stride", [STRIDE])))
+    channels: Any = model.get_submodule(conv_block_names(model)[0]).in_channels
+    picture = torch.zeros(1, channels, 2 * stride, 2 * stride, device=next(model.parameters()).device)
+    found = replace(found, places=find_places(model, found.bits, picture))
+    quantize_activations(model, found.places, config)
     return found
+
+
+def quantize_activations(model: nn.Module, places: Iterable[Place], config: QuantConfig) -> None:
+    """Give a quantized model what quantizes its activations, in place; it has to be calibrated or loaded."""
+    if config.activations is not None:
+        place_quantizers(model, places, config.activations, config.activation_method, config.activation_grid)
 
 
 def _matches(name: str, pattern: str) -> bool:

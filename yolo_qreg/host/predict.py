@@ -20,6 +20,7 @@ from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import select_device
 
 from yolo_qreg.errors import InputError
+from yolo_qreg.host import checkpoint
 from yolo_qreg.host.compat import check_host
 from yolo_qreg.host.loading import refusal, safe_loading
 from yolo_qreg.host.model import family_of
@@ -60,7 +61,9 @@ class Detector:
         check_host()
         try:
             with safe_loading():
-                self._host: Any = AutoBackend(str(weights), device=select_device(device, verbose=False), verbose=False)
+                model = checkpoint.with_activations(weights)
+                given = str(weights) if isinstance(model, Path) else model
+                self._host: Any = AutoBackend(given, device=select_device(device, verbose=False), verbose=False)
             self._host.eval()
         except (OSError, RuntimeError, ImportError, TypeError, ValueError, KeyError, AssertionError) as error:
             if weights.suffix == ".pt":

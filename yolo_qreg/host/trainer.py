@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ import numpy as np
 import torch
 import yaml
 from torch import Tensor, nn, optim
+from torch import distributed as dist
 from torch.utils.data import DataLoader
 from ultralytics.engine import trainer as host_trainer
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import DEFAULT_CFG, LOCAL_RANK, LOGGER, RANK
 from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
 
-from yolo_qreg import health, health_log
+from yolo_qreg import activations, health, health_log
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.data.identity import RECORD
 from yolo_qreg.errors import InputError
@@ -31,15 +33,17 @@ from yolo_qreg.host.batchnorm import float_images, reestimate, training_images
 from yolo_qreg.host.datasets import refuse_code
 from yolo_qreg.host.labels import scanning
 from yolo_qreg.host.machine import check_compiled, check_precision
-from yolo_qreg.host.model import plan
+from yolo_qreg.host.model import plan, quantize_detector
 from yolo_qreg.host.origin import Origin, identify_data, identify_model
 from yolo_qreg.host.place import LOCK, RunLock, take_folder, take_run
 from yolo_qreg.host.resuming import check_continued
 from yolo_qreg.inputs import SETTINGS
-from yolo_qreg.patch import bake, quantize_convs, quantized_layers
+from yolo_qreg.patch import bake, quantized_layers
 from yolo_qreg.processes import undisturbed
 
 _STAGING = ".saving-"
+RANGE_IMAGES = 64
+"""Training pictures that ranges of activations are calibrated on."""
 _REFUSED = {
     "quantize": "the host's own quantization; drop it, `quant` replaces it",
     "distill_model": "not supported together with weight quantization; train without it",
@@ -62,6 +66,7 @@ class QATTrainer(DetectionTrainer):
     wdir: Path
     last: Path
     best: Path
+    validator: Any
 
     def __init__(
         self,
@@ -92,15 +97,18 @@ class QATTrainer(DetectionTrainer):
         if getattr(self.args, "augmentations", None):  # by now dicts; albumentations knows their classes by name
             import_module("corruptions.transforms")
         self.health_csv = self.save_dir / "quantization.csv"
+        self.activations_csv = self.save_dir / "activations.csv"
         self._asked = None if self.resume else self._settings()
         if RANK in {-1, 0}:
             self._note_settings()
             sweep(self.save_dir, age=0)
             if not self.resume:
                 self.health_csv.unlink(missing_ok=True)
+                self.activations_csv.unlink(missing_ok=True)
         self._snapshot: tuple[int, nn.Module] | None = None
         self._codes: dict[str, Tensor] = {}
         self._bn_loader: DataLoader[Any] | None = None
+        self._range_loader: DataLoader[Any] | None = None
         self._recovering = False
 
     # ------------------------------------------------------------------------------------------------ set-up
@@ -147,18 +155,20 @@ class QATTrainer(DetectionTrainer):
     def setup_model(self) -> dict[str, Any] | None:
         """Let the host build or load the model, then quantize it; this runs in every worker of a multi-GPU run."""
         ckpt: dict[str, Any] | None = super().setup_model()
-        found = plan(self.model, self.quant)
         if self.resume and ckpt is not None:  # the optimizer's groups depend on the first steps: restore them here
             state = checkpoint.state_of(ckpt, self.args.model)
+            found = replace(plan(self.model, self.quant), places=tuple(r.place for r in state.activations))
             checkpoint.requantize(self.model, state)
             origin = Origin.from_dict(state.origin)
             self.origin = origin and origin.at(str(self.args.data))
         else:
             earlier = self._earlier_training()
             latents = earlier is not None and checkpoint.latents_into(self.model, earlier, self.quant)
-            quantize_convs(self.model, found.bits, self.quant)
+            found = quantize_detector(self.model, self.quant)
             if earlier is not None and latents:
                 checkpoint.steps_into(self.model, earlier)
+            if earlier is not None:
+                checkpoint.ranges_into(self.model, earlier, self.quant)
         if self.args.compile:
             check_compiled(self.model, self.args.compile, self.device)
         if RANK in {-1, 0}:
@@ -209,12 +219,31 @@ class QATTrainer(DetectionTrainer):
             return super().build_dataset(img_path, *args, **kwargs)
 
     def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> optim.Optimizer:
-        """Build the host's optimizer, then give steps and weights the rates that their method asks for."""
+        """Build the host's optimizer, then give steps and weights the rates that their method asks for.
+
+        Groups depend on the first ranges of activations, which are therefore calibrated before.
+        """
+        self._calibrate(unwrap_model(model))
         optimizer: optim.Optimizer = super().build_optimizer(model, *args, **kwargs)
         layers = quantized_layers(unwrap_model(model)).values()
         hooks.set_rates(optimizer, layers)
         hooks.call_after_steps(optimizer, layers)
         return optimizer
+
+    def _calibrate(self, model: nn.Module) -> None:
+        """Set the ranges of activations that have none from training pictures; all workers take those of the first."""
+        if self.quant.activations is None:
+            return
+        activations.calibrate(model, float_images(self._pictures(), self.device))
+        if dist.is_available() and dist.is_initialized():
+            for quantizer in activations.quantizers(model).values():
+                for value in quantizer.state_dict().values():
+                    dist.broadcast(value, src=0)
+
+    def _pictures(self) -> DataLoader[Any]:
+        """Return a loader of the pictures that ranges of activations are calibrated and measured on."""
+        self._range_loader = self._range_loader or training_images(self.args, self.data, RANGE_IMAGES, self.stride)
+        return self._range_loader
 
     def get_validator(self) -> Any:
         """Make the host's validator, which rejects settings that it does not know."""
@@ -259,12 +288,17 @@ class QATTrainer(DetectionTrainer):
             if self.args.plots:
                 health_log.draw(self.health_csv, self.health_csv.with_suffix(".png"))
         LOGGER.info(f"yolo-qreg: {self.quant.label}: {health.summary(rows)}")
+        if self.quant.activations is not None:
+            with self._baked_ema():
+                found = activations.measure(self.ema.ema, next(float_images(self._pictures(), self.device)))
+            health_log.append_activations(self.activations_csv, self.epoch + 1, found)
+            LOGGER.info(f"yolo-qreg: {self.quant.label}: {activations.summary(found)}")
 
     def save_model(self) -> bool:
         """Let the host compose its checkpoint of the baked model, add our key and write the files atomically."""
         latent, live = self.ema.ema, unwrap_model(self.model)
         places = self.wdir, self.last, self.best
-        with self._baked_ema(), undisturbed(), scratch_folder(_STAGING, self.save_dir) as staged:
+        with self._baked_ema(plain=True), undisturbed(), scratch_folder(_STAGING, self.save_dir) as staged:
             self.wdir, self.last, self.best = staged, staged / "last.pt", staged / "best.pt"
             try:
                 super().save_model()
@@ -286,6 +320,7 @@ class QATTrainer(DetectionTrainer):
             resume=resume,
             health=tuple(rows),
             origin=self.origin.to_dict() if self.origin else {},
+            activations=activations.ranges_of(latent),
         )
         ckpt[checkpoint.KEY] = state.to_dict()
         ckpt["optimizer"] = self.optimizer.state_dict()  # the host rounds momenta to half precision
@@ -300,24 +335,35 @@ class QATTrainer(DetectionTrainer):
             checkpoint.finish_run(self.last)
             self._note_settings()
             history.mark_finished(self.save_dir)
-        with _files_left_alone():
-            super().final_eval()
+        validator: Any = self.validator
+        try:
+            if self.quant.activations is not None:
+                self.validator = _OnQuantizedActivations(validator)
+            with _files_left_alone():
+                super().final_eval()
+        finally:
+            self.validator = validator
 
     @contextmanager
-    def _baked_ema(self) -> Iterator[None]:
-        """Show the host a baked copy of the moving average, made once an epoch, in place of the latent one."""
+    def _baked_ema(self, *, plain: bool = False) -> Iterator[None]:
+        """Show the host a baked copy of the moving average, made once an epoch, in place of the latent one.
+
+        Args:
+            plain: Whether the copy is one that plain Ultralytics knows, whose activations are in float.
+        """
         ema = self.ema
         latent = ema.ema
         if self._snapshot is None or self._snapshot[0] != self.epoch:
             self._mend_ema(latent)
-            baked = bake(deepcopy(latent))
+            baked = bake(deepcopy(latent), activations=True)
             if self.quant.bn_images and RANK in {-1, 0}:
                 self._bn_loader = self._bn_loader or training_images(
                     self.args, self.data, self.quant.bn_images, self.stride
                 )
                 reestimate(baked, float_images(self._bn_loader, self.device))
             self._snapshot = self.epoch, baked
-        ema.ema = self._snapshot[1]
+        shown = self._snapshot[1]
+        ema.ema = bake(deepcopy(shown)) if plain and self.quant.activations is not None else shown
         try:
             yield
         finally:
@@ -338,6 +384,7 @@ class QATTrainer(DetectionTrainer):
         if self.resume and RANK in {-1, 0}:
             health_log.keep_epochs(self.csv, self.start_epoch)
             health_log.keep_epochs(self.health_csv, self.start_epoch)
+            health_log.keep_epochs(self.activations_csv, self.start_epoch)
             _, self._codes = health.measure(unwrap_model(self.model), {})
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
@@ -370,6 +417,19 @@ class QATTrainer(DetectionTrainer):
         dataset = self.train_loader.dataset
         for index in held["mosaic"] if getattr(dataset, "buffer", None) == [] else ():
             dataset.load_image(index)
+
+
+class _OnQuantizedActivations:
+    """A validator of the host that is given a file and validates what is trained: with quantized activations."""
+
+    def __init__(self, validator: Any) -> None:
+        self._validator = validator
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._validator, name)
+
+    def __call__(self, model: Path) -> Any:
+        return self._validator(model=checkpoint.with_activations(Path(model)))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from yolo_qreg.errors import InputError, first_line
 
 if TYPE_CHECKING:
+    from yolo_qreg.quant.activations import ActivationQuantizer
     from yolo_qreg.quant.base import WeightQuantizer
 
 FLOAT_BITS = 32
@@ -193,3 +194,41 @@ def quantizer_class(method: str) -> type[WeightQuantizer]:
     module, _, name = METHODS[method].home.partition(":")
     found: type[WeightQuantizer] = getattr(import_module(module), name)
     return found
+
+
+def activation_class(method: str) -> type[ActivationQuantizer]:
+    """Return the class that implements a method of `ACTIVATIONS`."""
+    module, _, name = ACTIVATIONS[method].home.partition(":")
+    found: type[ActivationQuantizer] = getattr(import_module(module), name)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class ActivationSpec:
+    """What a way of quantizing activations can do.
+
+    Attributes:
+        home: `module:Class` of the `ActivationQuantizer`.
+        grids: Names of its grids. "symmetric" is signed with 0 at 0, "affine" has an integer zero point, "unsigned" has
+            no negative values.
+        bits: Bit widths it is defined for.
+    """
+
+    home: str
+    grids: tuple[str, ...]
+    bits: range = range(2, 9)
+
+    def grid(self, bits: int) -> str:
+        """Return the grid to take where none is named.
+
+        Runtimes compute fastest with a symmetric one, but below 8 bits half of its levels would be wasted on a SiLU's
+        few negative values.
+        """
+        return "affine" if bits < self.bits[-1] and "affine" in self.grids else self.grids[0]
+
+
+ACTIVATIONS: Mapping[str, ActivationSpec] = {
+    "lsq": ActivationSpec("yolo_qreg.quant.activations:LSQActivation", grids=("symmetric", "affine")),
+    "pact": ActivationSpec("yolo_qreg.quant.activations:PACTActivation", grids=("unsigned", "symmetric")),
+    "observer": ActivationSpec("yolo_qreg.quant.activations:ObservedActivation", grids=("symmetric", "affine")),
+}
