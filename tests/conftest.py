@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 
 collect_ignore_glob = ["*conftest.py"]  # no doctests here, and as test modules their equal names would clash
+
+# a suite in the background of a script was started to ignore Ctrl-C, and so would the commands be that tests interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SETTINGS = tempfile.TemporaryDirectory(prefix="qreg-settings-")  # removed when the process ends
 

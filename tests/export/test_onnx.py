@@ -123,7 +123,8 @@ def test_dynamic_models_take_other_sizes(trained: Callable[[str], Trained], tmp_
 def test_other_detectors_export_too(yaml: str, tmp_path: Path) -> None:
     """All quantized layers are integers in the file but those of a branch of the head that only trains."""
     config = QuantConfig(method="lsq", bits=4)
-    source = write(tmp_path / "best.pt", detector(config, thin(yaml)), config)
+    model = detector(config, thin(yaml, width=0.13))  # less has no head of attention, which old hosts do not mend
+    source = write(tmp_path / "best.pt", model, config)
     path = to_onnx(source.path, imgsz=64)
     weights, _, _ = read_checkpoint(source.path)
     held, facts = read(path), json.loads(path.with_suffix(".export.json").read_text())

@@ -1,7 +1,7 @@
 """Every difference between the supported releases of the host, each with the release that needs it.
 
-The oldest is among the first that can load weights of unknown origin without running code; what is still known to fail
-on it is listed in tools/hosts.py.
+The oldest is among the first that can load weights of unknown origin without running code. How older ones read pictures
+otherwise than the newest is told in docs/data.md, and tested as far as they agree.
 """
 
 from __future__ import annotations

@@ -173,7 +173,8 @@ def _place(picture: Picture, longest: int, letterbox: LetterBox) -> tuple[Pictur
     height, width = picture.shape[:2]
     ratio = longest / max(height, width)
     size = [min(math.ceil(side * ratio), longest) for side in (width, height)]
-    labels: dict[str, Any] = {"img": cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)}
+    resized = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)  # which drops a single channel
+    labels: dict[str, Any] = {"img": resized.reshape(*resized.shape[:2], -1)}
     where = letterbox.get_params(labels)
     across, down = where["new_unpad"]
     canvas: Picture = letterbox.apply_image(labels, where)["img"]
