@@ -122,6 +122,7 @@ def run_study(
     device: str = "",
     ray: str | None = None,
     part: Literal["all", "train", "evaluate"] = "all",
+    share_batches: bool = False,
     quiet: bool = False,
 ) -> Outcome:
     """Train the FP32 twin and every method x bits x seed of a study, evaluate all of them, and report.
@@ -135,6 +136,8 @@ def run_study(
         device: As the host names it; "" lets the study's settings or the host choose.
         ray: Address of a Ray cluster ("local", "auto" or "HOST:PORT"); None works on this machine without Ray.
         part: "train" evaluates nothing, "evaluate" evaluates what is finished and trains nothing.
+        share_batches: Whether trainings of a seed that work at once read the same augmented batches, made once; with
+            `jobs` of 2 or more, on this machine. Results are those of trainings that load their own.
         quiet: Whether to say nothing on the way.
 
     Returns:
@@ -148,7 +151,9 @@ def run_study(
     from yolo_qreg.study.run import run_study as work
 
     with continuable():
-        done = work(study, Path(out), jobs=jobs, device=device, ray=ray, part=part, quiet=quiet)
+        done = work(
+            study, Path(out), jobs=jobs, device=device, ray=ray, part=part, share_batches=share_batches, quiet=quiet
+        )
         if part == "train" or not done.finished:
             return done
         from yolo_qreg.report import write_report as write_page

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 PARENT = "YOLO_QREG_PARENT"
 """Environment variable of a process that is to end with the one of this id, which started it."""
+WITH_FEEDER = "YOLO_QREG_FEEDER"
+"""Environment variable of a training: file descriptor of its connection to the process that makes its batches."""
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that ask a process to end."""
 POLL = 1.0

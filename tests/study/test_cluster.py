@@ -268,6 +268,10 @@ def test_another_release_is_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--ray", "local", "--share-batches"], "--share-batches works on one machine"),
+        (["--share-batches"], "--share-batches with --jobs 1: nobody to share with"),
+        (["--share-batches", "--jobs", "2", "multi_scale=0.2"], "sizes are drawn between batches"),
+        (["--share-batches", "--jobs", "2", "--device", "0,1"], "name one device"),
         (["--ray", "local", "--device", "0"], "Ray chooses the GPU"),
         (["--ray", "ray://somewhere:10001"], "run the study on a machine of the cluster"),
         (["--ray", "127.0.0.1:1"], "--ray 127.0.0.1:1: nobody answers there"),
@@ -298,7 +302,10 @@ def wait_for(what: Callable[[], bool], study: subprocess.Popen[bytes], said: Pat
 
 
 def test_two_machines_of_which_some_are_lost(tmp_path: Path) -> None:
-    """A machine is killed during its training and another one during the evaluation: the same numbers come out."""
+    """A machine is killed during its training and another one during the evaluation: the same numbers come out.
+
+    They are those of trainings on one machine that read the same batches.
+    """
     cluster_utils: Any = pytest.importorskip("ray.cluster_utils")
     data = ensure_shapes(tmp_path / "data", train=8, val=6)
     plan = tmp_path / "plan.yaml"
@@ -329,7 +336,7 @@ def test_two_machines_of_which_some_are_lost(tmp_path: Path) -> None:
         assert study.wait(5 * MINUTES) == 0, said.read_text()
     finally:
         cluster.shutdown()
-    near = begin("near")
+    near = begin("near", "--jobs", "2", "--share-batches")
     assert near.wait(5 * MINUTES) == 0, (tmp_path / "near.log").read_text()
     for name in ("scores.csv", "class_scores.csv", "deltas.csv"):
         ours, theirs = (tmp_path / place / "seed-0" / name for place in ("far", "near"))

@@ -55,6 +55,7 @@ class Variadic(click.Command):
 @click.option("--data", type=DATA, help="voc, shapes or a data set's YAML file.")
 @click.option("--model", type=MODEL, help="Model YAML (from scratch) or .pt (fine-tune).")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Trainings at a time.")
+@click.option("--share-batches", is_flag=True, help="Make the pictures of a seed once for all trainings at work.")
 @click.option("--device", default="", help="cpu, 0, mps, ...  [default: the host's choice]")
 @click.option(
     "--ray", metavar="ADDRESS", help="Work on a Ray cluster: local, auto or HOST:PORT; --jobs is per GPU then."
@@ -75,6 +76,7 @@ class Variadic(click.Command):
 def command(
     words: tuple[str, ...],
     jobs: int,
+    share_batches: bool,
     device: str,
     ray: str | None,
     out: Path | None,
@@ -124,9 +126,8 @@ def command(
     if at_work:
         if not evaluate_only:
             check_model_file(study.model)
-        whole = _run(
-            study, folder, "train" if train_only else "evaluate" if evaluate_only else "all", jobs, device, ray
-        )
+        part: Part = "train" if train_only else "evaluate" if evaluate_only else "all"
+        whole = _run(study, folder, part, jobs=jobs, device=device, ray=ray, share_batches=share_batches)
     else:
         from yolo_qreg.study.run import known_places
 
@@ -141,12 +142,12 @@ def command(
         click.get_current_context().exit(1)
 
 
-def _run(study: Study, folder: Path, part: Part, jobs: int, device: str, ray: str | None) -> bool:
+def _run(study: Study, folder: Path, part: Part, *, jobs: int, **how: Any) -> bool:
     """Do a part of a study, show what came of it, and tell whether all that was to be done is done."""
     from yolo_qreg.api import run_study
     from yolo_qreg.report.study_report import print_study_summary
 
-    done = run_study(study, folder, jobs=jobs, device=device, ray=ray, part=part)
+    done = run_study(study, folder, jobs=jobs, part=part, **how)
     if done.page:
         print_study_summary(done.study, folder, by_seed=done.results)
         seeds = ", ".join(f"seed-{seed}" for seed in done.results) or "none"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from torch import Tensor, nn, optim
@@ -37,6 +35,7 @@ from yolo_qreg.host.model import plan, quantize_detector
 from yolo_qreg.host.origin import Origin, identify_data, identify_model
 from yolo_qreg.host.place import LOCK, RunLock, take_folder, take_run
 from yolo_qreg.host.resuming import check_continued
+from yolo_qreg.host.sharing import SharedLoader, connection_to_feeder, draw_anew, nothing_loaded, restart_if_due
 from yolo_qreg.inputs import SETTINGS
 from yolo_qreg.patch import bake, quantized_layers
 from yolo_qreg.processes import undisturbed
@@ -218,6 +217,19 @@ class QATTrainer(DetectionTrainer):
         with scanning(img_path):
             return super().build_dataset(img_path, *args, **kwargs)
 
+    def get_dataloader(self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
+        """Build the host's loader, or one that reads the batches that are made for all trainings of a study's seed."""
+        feeder = connection_to_feeder() if mode == "train" and RANK == -1 else None
+        if feeder is None:
+            return super().get_dataloader(dataset_path, batch_size, rank, mode)
+        with nothing_loaded(self.args):
+            return SharedLoader(super().get_dataloader(dataset_path, batch_size, rank, mode), self, feeder)
+
+    def _close_dataloader_mosaic(self) -> None:
+        super()._close_dataloader_mosaic()
+        if isinstance(self.train_loader, SharedLoader):
+            self.train_loader.closed = True
+
     def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> optim.Optimizer:
         """Build the host's optimizer, then give steps and weights the rates that their method asks for.
 
@@ -264,14 +276,8 @@ class QATTrainer(DetectionTrainer):
         starts them anew, from seed and epoch. Gradients pending at an epoch's end are not in the checkpoint.
         """
         super()._model_train()
-        words = np.random.SeedSequence((self.args.seed, self.epoch, RANK + 1, self.nan_recovery_attempts))
-        seed = int(words.generate_state(1, np.uint32)[0])
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002  # the host's augmentations draw from the global generator
-        torch.manual_seed(seed)
-        loader = self.train_loader
-        if loader.num_workers == 0 or loader.iterator is None or self.epoch == self.start_epoch:
-            compat.restart(loader, seed)
+        drawn = draw_anew(self.args.seed, self.epoch, RANK, self.nan_recovery_attempts)
+        restart_if_due(self.train_loader, drawn, first=self.epoch == self.start_epoch)
         hooks.begin_epoch(unwrap_model(self.model), self.epoch / self.epochs)
 
     def validate(self) -> Any:

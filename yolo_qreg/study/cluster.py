@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -190,6 +190,10 @@ class Cluster:
         """Of the machines that do the work, which this one may not be."""
         return "cuda" if self.share.gpus else "cpu"
 
+    def waves(self, todo: Sequence[Place]) -> Generator[Sequence[Place]]:
+        """Yield all."""
+        yield todo
+
     def train(self, study: Study, place: Place, log: BinaryIO) -> int:
         """Do or continue a training on some machine; its files are stored as epochs end.
 
@@ -209,6 +213,9 @@ class Cluster:
             return INTERRUPTED
         finally:
             self._running.discard(task)
+
+    def release(self, place: Place) -> None:
+        """Nothing: trainings here do not wait for each other."""
 
     def stop(self) -> None:
         """End all tasks; what came back is kept."""

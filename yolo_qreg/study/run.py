@@ -16,6 +16,7 @@ from yolo_qreg.quant.registry import FLOAT_BITS
 from yolo_qreg.settings import check_settings
 from yolo_qreg.study.plan import PLAN, Study, load_study, note_plan, study_from
 from yolo_qreg.study.runs import Place, Progress, check_same, places, whereabouts
+from yolo_qreg.study.sharing import check_shareable
 from yolo_qreg.study.training import Machine, Site, Trainer, is_trained_in
 from yolo_qreg.study.transfer import adopted, take_over, write_manifest
 
@@ -80,17 +81,20 @@ def run_study(
     device: str = "",
     ray: str | None = None,
     part: Part = "all",
+    share_batches: bool = False,
     quiet: bool = False,
 ) -> Outcome:
     """Do what is missing of a study, its report apart: see `yolo_qreg.run_study`."""
     study = replace(study, data=whereabouts(study.data), model=whereabouts(study.model))
     todo = known_places(study, out)
     if part != "evaluate":
+        if share_batches:
+            check_shareable(study, jobs, ray, device)
         check_values(study, "cpu" if ray else device)
         check(study, todo)
     elif not _finished(todo):
         raise InputError(f"{out} has no finished training to evaluate; train some, or bring some with --import")
-    site = _site(ray, jobs, device or str(study.train.get("device") or ""))
+    site = _site(ray, jobs, device or str(study.train.get("device") or ""), share_batches)
     note_plan(study, out / PLAN)
     sweep(out)
     tell = teller(quiet)
@@ -241,9 +245,9 @@ def check_values(study: Study, device: str) -> None:
     check_by_host({**study.train, **({"device": device} if device else {})})
 
 
-def _site(address: str | None, jobs: int, device: str) -> Site:
+def _site(address: str | None, jobs: int, device: str, share: bool) -> Site:
     if address is None:
-        return Machine(jobs, device)
+        return Machine(jobs, device, share=share)
     from yolo_qreg.study.cluster import Cluster
 
     return Cluster.connect(address, jobs, device)

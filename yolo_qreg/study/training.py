@@ -11,18 +11,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from yolo_qreg.errors import InputError
 from yolo_qreg.files import write_atomic
-from yolo_qreg.processes import ENDING, PARENT
+from yolo_qreg.processes import ENDING, PARENT, WITH_FEEDER
 from yolo_qreg.study.plan import Study
 from yolo_qreg.study.runs import LOG, MARK, Place, Progress, command
+from yolo_qreg.study.sharing import Shared, feeding, waves
 
 if TYPE_CHECKING:
     from yolo_qreg.evaluation.evaluate import Evaluation
@@ -59,12 +60,20 @@ class Site(Protocol):
         """How many trainings it takes at a time."""
         ...
 
+    def waves(self, todo: Sequence[Place]) -> Generator[Sequence[Place]]:
+        """Yield trainings that are done side by side; the next ones when these have ended."""
+        ...
+
     def train(self, study: Study, place: Place, log: BinaryIO) -> int:
         """Do or continue a training until it ends; return its exit status, `INTERRUPTED` if it is to be continued.
 
         Raises:
             InputError: It cannot be done, for this reason.
         """
+        ...
+
+    def release(self, place: Place) -> None:
+        """Let others go on without a training, which has ended or will not be done."""
         ...
 
     def stop(self) -> None:
@@ -89,13 +98,18 @@ class Trainer:
     site: Site
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, todo: Iterable[Place], told: Told) -> None:
+    def run(self, todo: Sequence[Place], told: Told) -> None:
         """Do all; one that fails does not stop the others.
 
         Args:
             todo: What is not finished.
             told: Called as each ends.
         """
+        with closing(self.site.waves(todo)) as waves:
+            for wave in waves:
+                self._run(wave, told)
+
+    def _run(self, todo: Iterable[Place], told: Told) -> None:
         with ThreadPoolExecutor(self.site.at_once) as threads:
             left: dict[Future[Progress], Place] = {threads.submit(self._train, place): place for place in todo}
             try:
@@ -118,6 +132,8 @@ class Trainer:
             return Progress("failed", reason=str(error))
         except Exception as error:  # whatever it is, the others go on
             return Progress("failed", reason=f"{type(error).__name__}: {error}")
+        finally:
+            self.site.release(place)
 
     def _train_unless_done(self, place: Place) -> Progress:
         place.folder.mkdir(parents=True, exist_ok=True)
@@ -158,24 +174,39 @@ class Machine:
         at_once: How many share them.
         device: As the host names it; "" lets it choose.
         kind: None: it is seen here what kind of device that is.
+        share: Whether trainings of a seed that work at once read the same batches.
     """
 
     at_once: int = 1
     device: str = ""
     kind: str | None = None
+    share: bool = False
+    _shared: Shared = field(default_factory=Shared)
     _running: set[subprocess.Popen[bytes]] = field(default_factory=set)
     _stopped: bool = False
+
+    def waves(self, todo: Sequence[Place]) -> Generator[Sequence[Place]]:
+        """Yield all, or those of one feeder, while it works."""
+        for wave in waves(todo, self.at_once) if self.share else [todo]:
+            with feeding(wave if self.share else []) as self._shared:
+                yield wave
 
     def train(self, study: Study, place: Place, log: BinaryIO) -> int:
         """Do one and wait for it."""
         threads = max(1, (os.cpu_count() or 1) // self.at_once)
-        process = start(command(study, place), log, {"OMP_NUM_THREADS": str(threads), **os.environ})
+        environment = {"OMP_NUM_THREADS": str(threads), **os.environ, **self._shared.environment(place)}
+        process = start(command(study, place), log, environment)
         self._running.add(process)
         if self._stopped:
             interrupt(process)
+        self._shared.release(place)
         status = process.wait()
         self._running.discard(process)
         return INTERRUPTED if status in STOPPED or (status and self._stopped) else status
+
+    def release(self, place: Place) -> None:
+        """Keep nothing open that a training was to have."""
+        self._shared.release(place)
 
     def stop(self) -> None:
         """Send all what Ctrl-C sends, again where that was lost, and kill what has not ended in time."""
@@ -208,6 +239,7 @@ def start(words: Sequence[str], log: BinaryIO, environment: Mapping[str, str]) -
         [sys.executable, "-m", "yolo_qreg", *words],
         stdout=log,
         stderr=log,
+        pass_fds=[int(environment[WITH_FEEDER])] if WITH_FEEDER in environment else [],
         env={**environment, PARENT: str(os.getpid())},
         start_new_session=True,
     )
