@@ -119,6 +119,7 @@ def test_the_log_grows_by_a_block_an_epoch(tmp_path: Path) -> None:
         "levels": "4",
         "sqnr_db": "12.5000",
         "flipped": "",
+        "oscillating": "",
     }
     assert rows[1]["flipped"] == "0.250000"
 

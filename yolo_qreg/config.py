@@ -130,7 +130,7 @@ class QuantConfig:
             return "fp32"
         known = METHODS[self.method].options
         changed = {name: value for name, value in self.options.items() if value != known[name].default}
-        words = [value if known[name].choices else f"{name}{value}" for name, value in changed.items()]
+        words = [value if isinstance(value, str) else f"{name}{value}" for name, value in changed.items()]
         activations = [f"a{self.activations}"] if self.activations else []
         return "-".join([self.method, f"{self.bits}bit", *activations, *words])
 

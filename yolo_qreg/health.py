@@ -23,6 +23,7 @@ class LayerHealth:
         levels_used: Distinct codes that occur, of 2**bits.
         sqnr_db: Signal to quantization noise ratio in dB; see `sqnr_db`.
         flipped: Share of codes that differ from the last time, 0..1; None where there is no last time.
+        oscillating: Share of weights whose codes go to and fro from step to step; None where that is not tracked.
     """
 
     layer: str
@@ -31,6 +32,7 @@ class LayerHealth:
     levels_used: int
     sqnr_db: float
     flipped: float | None
+    oscillating: float | None = None
 
     @property
     def levels(self) -> int:
@@ -75,6 +77,7 @@ def measure(model: nn.Module, last: Mapping[str, Tensor]) -> tuple[list[LayerHea
                 levels_used=int(torch.bincount(codes[name].flatten()).count_nonzero()),
                 sqnr_db=sqnr_db(layer.weight, _values(layer)),
                 flipped=changed,
+                oscillating=layer.quantizer.oscillating(),
             )
         )
     return rows, codes
@@ -105,4 +108,7 @@ def summary(rows: list[LayerHealth]) -> str:
     flips = [(r.flipped, r.weights) for r in rows if r.flipped is not None]
     if flips:
         line += f", codes flipped {100 * sum(f * n for f, n in flips) / sum(n for _, n in flips):.2f}%"
+    tracked = [(r.oscillating, r.weights) for r in rows if r.oscillating is not None]
+    if tracked:
+        line += f", oscillating {100 * sum(f * n for f, n in tracked) / sum(n for _, n in tracked):.2f}%"
     return line

@@ -13,19 +13,21 @@ from yolo_qreg.activations import ActivationHealth
 from yolo_qreg.files import write_atomic
 from yolo_qreg.health import LayerHealth
 
-COLUMNS = ("epoch", "layer", "bits", "weights", "levels_used", "levels", "sqnr_db", "flipped")
+COLUMNS = ("epoch", "layer", "bits", "weights", "levels_used", "levels", "sqnr_db", "flipped", "oscillating")
 
 
 def append(path: Path, epoch: int, rows: Sequence[LayerHealth]) -> None:
     """Add one epoch's rows to the CSV at `path`; epochs count from 1."""
-    new = not path.exists()
+    held = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0] if path.exists() else ""
+    columns = held.split(",") if held else COLUMNS  # a run of an earlier release goes on with those that it has
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        if new:
+        if not held:
             writer.writerow(COLUMNS)
         for r in rows:
-            flipped = "" if r.flipped is None else f"{r.flipped:.6f}"
-            writer.writerow([epoch, r.layer, r.bits, r.weights, r.levels_used, r.levels, f"{r.sqnr_db:.4f}", flipped])
+            shares = ["" if share is None else f"{share:.6f}" for share in (r.flipped, r.oscillating)]
+            row = [epoch, r.layer, r.bits, r.weights, r.levels_used, r.levels, f"{r.sqnr_db:.4f}", *shares]
+            writer.writerow(row[: len(columns)])
 
 
 def append_activations(path: Path, epoch: int, rows: Sequence[ActivationHealth]) -> None:
@@ -95,6 +97,6 @@ def draw(path: Path, picture: Path) -> None:
 
 def _is_whole(row: dict[str, str]) -> bool:
     try:
-        return int(row["epoch"]) > 0 and bool([float(row[name] or 0) for name in COLUMNS[2:]])
+        return int(row["epoch"]) > 0 and bool([float(row.get(name) or 0) for name in COLUMNS[2:]])
     except (KeyError, TypeError, ValueError):
         return False

@@ -18,6 +18,10 @@ from yolo_qreg.quant.registry import METHODS
 VARIANTS = {
     "dorefa": QuantConfig(bits=4, per_channel=True, bn_images=0),
     "lsq": QuantConfig(method="lsq", bits=2, bn_images=0),
+    "lsq-freeze": QuantConfig(method="lsq", bits=2, options={"oscillations": "freeze"}, bn_images=0),
+    "lsq-dampen": QuantConfig(method="lsq", bits=2, options={"oscillations": "dampen"}, bn_images=0),
+    "fixed": QuantConfig(method="fixed", bits=4, last_bits=8, bn_images=0),
+    "unet": QuantConfig(method="fixed", bits=5, options={"variant": "unet"}, bn_images=0),
     "noise": QuantConfig(method="noise", bits=4, options={"kind": "permuted", "like": "lsq"}, bn_images=0),
     "binaryconnect": QuantConfig(method="binaryconnect", bits=1, options={"draws": "stochastic"}, bn_images=0),
     "binaryconnect-real": QuantConfig(
@@ -53,12 +57,13 @@ def test_resuming_repeats_the_run(run: Run, tmp_path: Path) -> None:
 def test_what_is_saved_is_what_the_method_means(run: Run, tmp_path: Path) -> None:
     """The file holds the weights of eval mode; packed and unpacked again they are those of the plain export."""
     last = run.folder / "weights" / "last.pt"
-    saved, _ = checkpoint.load(last)
+    saved, ckpt = checkpoint.load(last)
+    assert not any("tracker" in key for key in checkpoint.state_of(ckpt, last).tensors)  # of a resumed training alone
     layers = quantized_layers(run.trainer.ema.ema)
     coded = {name for name, layer in layers.items() if layer.quantizer.has_codes}
     for name, layer in layers.items():
         weight = layer.weight.detach()
-        values = layer.quantizer(weight) if name in coded else weight
+        values = layer.quantizer(weight)
         assert torch.equal(saved.get_submodule(name).weight, values.half().float())
     plain = export_weights(last, "pt", tmp_path / "plain.pt")
     packed = export_weights(last, "packed", tmp_path / "packed.safetensors")
@@ -71,7 +76,7 @@ def test_what_is_saved_is_what_the_method_means(run: Run, tmp_path: Path) -> Non
         assert not found.twin and {row.name for row in found.layers} == coded
         if file != packed:
             (subject,) = subjects([file])
-            assert (subject.model.method, subject.model.bits) == (run.config.method, run.config.bits)
+            assert subject.model.method == run.config.method and subject.model.bits == run.config.bits
 
 
 def test_health_is_of_layers_with_codes(run: Run) -> None:

@@ -120,9 +120,8 @@ def _weights(model: nn.Module, state: QuantState, path: Path) -> Weights:
     others = {name: value.detach() for name, value in model.state_dict().items()}
     if state.tensors:
         checkpoint.check_fresh(model, state, path)
-        coded = _from_latents(model, state)
-        latents = {f"{name}.weight": state.tensors[f"{name}.weight"] for name in state.bits if name not in coded}
-        others |= latents
+        coded, floats = _from_latents(model, state)
+        others |= floats
     else:
         coded = _from_values(others, state, path)
     for name in coded:
@@ -130,14 +129,16 @@ def _weights(model: nn.Module, state: QuantState, path: Path) -> Weights:
     return Weights(config=state.config, bits=state.bits, coded=coded, others=others, health=state.health)
 
 
-def _from_latents(model: nn.Module, state: QuantState) -> dict[str, Coded]:
-    """Quantize the latent weights once more, on a copy of the model."""
-    coded = {}
+def _from_latents(model: nn.Module, state: QuantState) -> tuple[dict[str, Coded], dict[str, Tensor]]:
+    """Quantize the latent weights once more, on a copy of the model; return codes by layer, and weights without."""
+    coded, floats = {}, {}
     for name, layer in quantized_layers(checkpoint.requantize(deepcopy(model), state)).items():
         if layer.quantizer.has_codes:
             scale = layer.quantizer.scale(layer.weight.detach())
             coded[name] = Coded(bits=layer.quantizer.bits, codes=layer_codes(layer), scale=scale.clone())
-    return coded
+        else:
+            floats[f"{name}.weight"] = layer.quantized_weight().detach()
+    return coded, floats
 
 
 def _from_values(tensors: Mapping[str, Tensor], state: QuantState, path: Path) -> dict[str, Coded]:

@@ -30,6 +30,8 @@ from yolo_qreg.quant.registry import FLOAT_BITS
 from yolo_qreg.trust import trusted
 
 KEY = "qreg"
+TRACKER = ".tracker."
+"""In names of state that only a resumed training needs."""
 FORMAT = 1
 _OF_ACTIVATIONS = ("activations", "activation_method", "activation_grid")
 
@@ -87,7 +89,7 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     found = {}
     for name, layer in quantized_layers(model).items():
         for key, value in layer.state_dict(prefix=f"{name}.").items():
-            if not key.endswith(".bias"):  # the bias of an output convolution is in the module already
+            if not key.endswith(".bias") and TRACKER not in key:  # an output convolution's bias is in the module
                 found[key] = value.detach().to("cpu", torch.float32, copy=True)
     return found
 
@@ -179,11 +181,11 @@ def latents_into(model: nn.Module, state: QuantState, config: QuantConfig) -> bo
 def steps_into(model: nn.Module, state: QuantState) -> None:
     """Load learned quantizer state into those layers of a quantized model that have the same width and shape."""
     for name, layer in quantized_layers(model).items():
-        own = layer.quantizer.state_dict()
+        own = {key: value for key, value in layer.quantizer.state_dict().items() if TRACKER not in f".{key}"}
         found = {key: state.tensors.get(f"{name}.quantizer.{key}") for key in own}
         same = all(value is not None and value.shape == own[key].shape for key, value in found.items())
         if own and same and state.bits.get(name) == layer.quantizer.bits:
-            layer.quantizer.load_state_dict(found)
+            layer.quantizer.load_state_dict(found, strict=False)
 
 
 def ranges_into(model: nn.Module, state: QuantState, config: QuantConfig) -> None:

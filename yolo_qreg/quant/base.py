@@ -100,6 +100,10 @@ class WeightQuantizer(nn.Module, ABC):
         """Return a term to add to the loss of one picture, [] and differentiable; none by default."""
         return None
 
+    def oscillating(self) -> float | None:
+        """Return the share of weights whose codes go to and fro, 0..1; None where that is not tracked."""
+        return None
+
     def extra_repr(self) -> str:
         """Show the bit width where a module is printed."""
         return f"bits={self.bits}"

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from yolo_qreg.quant.base import WeightQuantizer, per_output_channel
+from yolo_qreg.quant.oscillation import DAMPENING, FREEZING, Tracker, rising
 
 SMALLEST_STEP = 1e-8
 """A step that the optimizer drives below this is used as this. Its gradient still passes, so it can come back."""
@@ -105,10 +106,13 @@ class LSQQuantizer(WeightQuantizer):
         self.register_buffer("first_step", step.clone())
 
     @classmethod
-    def for_weight(cls, weight: Tensor, bits: int, *, per_channel: bool, init: str) -> LSQQuantizer:
+    def for_weight(
+        cls, weight: Tensor, bits: int, *, per_channel: bool, init: str, oscillations: str = "free"
+    ) -> LSQQuantizer:
         """Make a quantizer whose step fits `weight`; `init` is "paper" or "mse"."""
-        first_step = {"paper": paper_step, "mse": mse_step}[init]
-        return cls(bits, first_step(weight.detach().float(), bits, per_channel=per_channel).clone())
+        weight = weight.detach().float()
+        step = {"paper": paper_step, "mse": mse_step}[init](weight, bits, per_channel=per_channel).clone()
+        return cls(bits, step) if oscillations == "free" else SteadyLSQQuantizer(bits, step, weight, oscillations)
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the quantized weight."""
@@ -153,3 +157,52 @@ class LSQQuantizer(WeightQuantizer):
     def extra_repr(self) -> str:
         """Show bit width and step shape where a module is printed."""
         return f"bits={self.bits}, step={list(self.step.shape)}"
+
+
+class SteadyLSQQuantizer(LSQQuantizer):
+    """LSQ whose oscillating weights are tracked, and dampened or frozen: Nagel et al. 2022, sections 4.1 and 4.2.
+
+    Dampening draws weights to the middle of their cells by a penalty that grows to `DAMPENING`. Freezing fixes the code
+    of a weight that turns back too often: its latent follows the step.
+
+    Attributes:
+        tracker: Of the codes.
+        remedy: "track", "dampen" or "freeze".
+    """
+
+    def __init__(self, bits: int, step: Tensor, weight: Tensor, remedy: str) -> None:
+        super().__init__(bits, step)
+        self.remedy = remedy
+        self.tracker = Tracker(self.codes(weight))
+        self._progress = 0.0
+
+    def begin_epoch(self, weight: Tensor, progress: float) -> None:
+        self._progress = progress
+
+    def after_step(self, weight: Tensor) -> None:
+        """Note how codes moved; hold frozen weights at theirs."""
+        if self.remedy == "freeze":
+            self._hold(weight)
+        self.tracker.observe(self.codes(weight))
+        if self.remedy == "freeze":
+            first, last = FREEZING
+            self.tracker.freeze(first + (last - first) * rising(self._progress))
+            self._hold(weight)
+
+    def _hold(self, weight: Tensor) -> None:
+        values = self.values(self.tracker.kept, self.scale(weight), self.bits)
+        weight.copy_(torch.where(self.tracker.frozen, values, weight))
+
+    def penalty(self, weight: Tensor) -> Tensor | None:
+        """Return the squared distance from clipped weights to their values, summed over channels, averaged within."""
+        strength = DAMPENING * rising(self._progress)
+        if self.remedy != "dampen" or not strength:
+            return None
+        qn, qp = clip_range(self.bits)
+        step = per_output_channel(self.scale(weight), weight)
+        clipped = torch.minimum(torch.maximum(weight, -qn * step), qp * step)
+        value = self.values(self.codes(weight.detach()), self.scale(weight), self.bits)
+        return strength * (value - clipped).square().sum(0).mean()
+
+    def oscillating(self) -> float | None:
+        return self.tracker.share()

@@ -30,14 +30,16 @@ class Option:
     """A setting that only one method has: one of some words, or a number.
 
     Attributes:
-        default: Its value if it is not given; the type of a number is that of its default.
-        choices: The words; empty for a number.
+        default: Its value if it is not given.
+        choices: The words that it takes.
+        number: The type of the numbers that it takes; by default that of `default`, if that is no word.
         least: Of a number.
         most: Of a number.
     """
 
     default: str | int | float
     choices: tuple[str, ...] = ()
+    number: type[int] | type[float] | None = None
     least: float = 0
     most: float = 1e9
 
@@ -47,16 +49,16 @@ class Option:
         Raises:
             InputError: It is not one that the option takes.
         """
-        if self.choices:
-            if value not in self.choices:
-                raise InputError(f"{name}={value!r} is unknown; choose one of {', '.join(self.choices)}")
+        if value in self.choices:
             return str(value)
-        kind = type(self.default)
+        kind = self.number or type(self.default)
+        if kind is str:
+            raise InputError(f"{name}={value!r} is unknown; choose one of {', '.join(self.choices)}")
         number: Any = None
         with suppress(ValueError):
             number = kind(str(value))
         if number is None or isinstance(value, bool) or not self.least <= number <= self.most:
-            what = "a whole number" if kind is int else "a number"
+            what = " or ".join([*self.choices, "a whole number" if kind is int else "a number"])
             raise InputError(f"{name}={value!r} is not {what} of {self.least:g} to {self.most:g}; correct it")
         return kind(number)
 
@@ -142,7 +144,12 @@ METHODS = Methods(
             "yolo_qreg.quant.dorefa:DoReFaQuantizer", range(1, 9), per_channel=True, keeps_scale=False, title="DoReFa"
         ),
         "lsq": MethodSpec(
-            "yolo_qreg.quant.lsq:LSQQuantizer", range(2, 9), per_channel=True, inits=("paper", "mse"), title="LSQ"
+            "yolo_qreg.quant.lsq:LSQQuantizer",
+            range(2, 9),
+            per_channel=True,
+            inits=("paper", "mse"),
+            title="LSQ",
+            options={"oscillations": Option(default="free", choices=("free", "track", "dampen", "freeze"))},
         ),
         "binaryconnect": MethodSpec(
             "yolo_qreg.quant.binaryconnect:BinaryConnectQuantizer",
@@ -155,6 +162,16 @@ METHODS = Methods(
                 "rates": Option(default="glorot", choices=("glorot", "same")),
             },
             has_codes=lambda options: options["test"] == "binary",
+        ),
+        "fixed": MethodSpec(
+            "yolo_qreg.quant.fixed:FixedQuantizer",
+            range(2, 9),
+            title="Fixed point",
+            options={
+                "integer": Option(default="auto", choices=("auto",), number=int, least=-16, most=7),
+                "variant": Option(default="saturating", choices=("saturating", "unet")),
+            },
+            has_codes=lambda options: options["variant"] == "saturating",
         ),
         "ternary": MethodSpec(
             "yolo_qreg.quant.ternary:TernaryQuantizer", range(2, 3), per_channel=True, title="Ternary"
