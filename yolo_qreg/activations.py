@@ -244,20 +244,20 @@ def ranges_of(model: nn.Module) -> tuple[Range, ...]:
 
 
 @torch.no_grad()
-def calibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
+def calibrate(model: nn.Module, batches: Iterable[Tensor], *, own_statistics: bool = False) -> None:
     """Set the ranges of those activation quantizers that have none, from pictures.
-
-    BatchNorm takes the statistics of each batch, as in training, and its running ones are left alone: those of a model
-    that is about to train may fit other weights.
 
     Args:
         model: A quantized model.
         batches: Float images [N, 3, H, W] in 0..1 on its device.
+        own_statistics: Whether BatchNorm uses its running statistics, as in a finished model. Otherwise it takes those
+            of each batch, as in training, and leaves the running ones alone: those of a model that is about to train
+            may fit other weights.
     """
     waiting = [q for q in quantizers(model).values() if q.observed is not None]
     if not waiting:
         return
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and not own_statistics]
     held = [(norm.training, norm.momentum, norm.num_batches_tracked) for norm in norms]
     training = model.training
     model.eval()

@@ -8,12 +8,12 @@ is continued by the same call.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from yolo_qreg.config import Calibration, TrainConfig
+from yolo_qreg.config import Calibration, QuantConfig, TrainConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.progress import teller, watched
 
@@ -70,6 +70,39 @@ def resume(folder: str | Path, settings: Mapping[str, Any] | None = None, data: 
     from yolo_qreg.host import run
 
     return run.resume(Path(folder), settings, data)
+
+
+def quantize(
+    source: str | Path,
+    configs: QuantConfig | Sequence[QuantConfig],
+    out: str | Path | None = None,
+    data: str | Path | None = None,
+) -> list[Path]:
+    """Quantize float weights without training, by the quantizers of a training: the baseline that it has to beat.
+
+    Steps of LSQ take the values of least squared error; `init` of a configuration does not apply.
+
+    Args:
+        source: A run folder of an FP32 twin (its weights/best.pt is taken), or any .pt of a float detector.
+        configs: How to quantize; one file is written for each. `bn_images` says on how many training pictures BatchNorm
+            is estimated anew.
+        out: Folder of the files; beside the weights by default.
+        data: Data set whose training pictures are looked at; that of the training by default.
+
+    Returns:
+        The files, as a training writes them: `evaluate` and `export_weights` take them.
+
+    Raises:
+        InputError: The weights are quantized already, pictures are not there, or a file cannot be written.
+
+    Example:
+        `quantize("runs/detect/fp32", [QuantConfig(method="lsq", bits=b, bn_images=256) for b in (8, 4)])`
+    """
+    from yolo_qreg.host import posttraining
+
+    chosen = [configs] if isinstance(configs, QuantConfig) else list(configs)
+    chosen = [posttraining.without_training(config) for config in chosen]
+    return posttraining.quantize(Path(source), chosen, None if out is None else Path(out), data)
 
 
 def evaluate(config: EvalConfig, *, quiet: bool = False) -> Results:

@@ -21,6 +21,7 @@ from yolo_qreg.processes import end_with_parent
 
 COMMANDS = {
     "train": "Train with quantized weights, or resume a run.",
+    "quantize": "Quantize float weights without training, as a baseline.",
     "eval-corrupted": "Compare models with their FP32 twin on corrupted pictures.",
     "study": "Train and evaluate a whole grid of models: the paper's experiment.",
     "report": "Write the page and figures of an evaluation again.",
@@ -35,6 +36,7 @@ COMMANDS = {
 
 PAGES = {
     "train": "train",
+    "quantize": "activations",
     "eval-corrupted": "evaluate",
     "study": "study",
     "report": "evaluate",

@@ -45,7 +45,7 @@ def command(file: Path, as_json: bool) -> None:
     if found.layers:
         console.print(_layers(found))
     for label, text in _facts(found).items():
-        console.print(f"{label:>10}  {printable(text)}", markup=False)
+        console.print(f"{label:>11}  {printable(text)}", markup=False)
 
 
 def _layers(found: Description) -> Table:
@@ -71,6 +71,11 @@ def _facts(found: Description) -> dict[str, str]:
     if found.config:
         options = {k: v for k, v in found.config.to_dict().items() if k not in {"method", "bits"} and v}
         facts["quantized"] = " ".join([found.config.label, *(f"{key}={value}" for key, value in options.items())])
+        if found.config.activations and found.path.suffix == ".pt":
+            facts["activations"] = (
+                f"{found.config.activations} bits in eval-corrupted and int8 exports; "
+                "plain Ultralytics runs this file with float activations"
+            )
     facts["size"] = f"{found.size_bytes / 1e6:.2f} MB, sha256 {found.sha256}"
     facts["tensors"] = (
         f"{totals.values:,} values, {100 * totals.quantized_share:.1f}% of them quantized; "

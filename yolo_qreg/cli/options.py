@@ -10,6 +10,7 @@ import click
 
 from yolo_qreg import inputs
 from yolo_qreg.errors import InputError
+from yolo_qreg.quant.registry import METHODS
 from yolo_qreg.trust import trusting
 
 MOST_SEED = 2**32 - 1
@@ -107,3 +108,29 @@ def pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
             raise InputError(f"{param.opts[0]} {key} is given twice; give it once")
         found[key] = value
     return found
+
+
+SEVERAL: dict[str, Callable[[str], bool]] = {
+    "--methods": METHODS.__contains__,
+    "--bits": str.isdigit,
+    "--seeds": str.isdigit,
+}
+"""Options that also take their values with spaces between them, and what such a value looks like."""
+
+
+class Variadic(click.Command):
+    """Lets options of `SEVERAL` take more than one value: --bits 8 4 2 is --bits 8,4,2."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the option before each of its values."""
+        spread: list[str] = []
+        option = ""
+        for before, word in zip(("", *args), args, strict=False):
+            if before in SEVERAL and word.startswith("-"):
+                raise click.BadOptionUsage(before, f"{before} has no value; write some, such as 8,4,2 for --bits", ctx)
+            if option and before not in SEVERAL and all(map(SEVERAL[option], word.split(","))):
+                spread.append(option)
+            elif before not in SEVERAL:
+                option = word if word in SEVERAL else ""
+            spread.append(word)
+        return super().parse_args(ctx, spread)

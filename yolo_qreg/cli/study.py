@@ -2,49 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from yolo_qreg.cli.options import DATA, MODEL, PATH, listed, trust
+from yolo_qreg.cli.options import DATA, MODEL, PATH, Variadic, listed, trust
 from yolo_qreg.errors import InputError
 from yolo_qreg.inputs import check_data, check_model_file
 from yolo_qreg.progress import teller
-from yolo_qreg.quant.registry import METHODS
 from yolo_qreg.settings import parse_settings
 
 if TYPE_CHECKING:
     from yolo_qreg.study.plan import Study
     from yolo_qreg.study.run import Part
     from yolo_qreg.study.runs import Place
-
-SEVERAL: dict[str, Callable[[str], bool]] = {
-    "--methods": METHODS.__contains__,
-    "--bits": str.isdigit,
-    "--seeds": str.isdigit,
-}
-"""Options that also take their values with spaces between them, and what such a value looks like."""
-
-
-class Variadic(click.Command):
-    """Lets options of `SEVERAL` take more than one value: --bits 8 4 2 is --bits 8,4,2."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Repeat the option before each of its values."""
-        spread: list[str] = []
-        option = ""
-        for before, word in zip(("", *args), args, strict=False):
-            if before in SEVERAL and word.startswith("-"):
-                raise click.BadOptionUsage(before, f"{before} has no value; write some, such as 8,4,2 for --bits", ctx)
-            if option and before not in SEVERAL and all(map(SEVERAL[option], word.split(","))):
-                spread.append(option)
-            elif before not in SEVERAL:
-                option = word if word in SEVERAL else ""
-            spread.append(word)
-        return super().parse_args(ctx, spread)
 
 
 @click.command(cls=Variadic, context_settings={"help_option_names": ["-h", "--help"]})

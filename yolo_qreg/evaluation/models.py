@@ -65,9 +65,12 @@ def subjects(weights: Iterable[Path]) -> list[Subject]:
 
 
 def _name(path: Path) -> str:
-    """Name a run by its folder, other checkpoints by their file, exports by file or folder with the ending."""
+    """Name a run by its folder, other checkpoints by their file, exports by file or folder with the ending.
+
+    Files that say best or last are of the run that they lie in; others there were made of its weights.
+    """
     run = _run_of(path)
-    own = path.stem if run is None else run.name
+    own = run.name if run is not None and path.stem.partition("-")[0] in {"best", "last"} else path.stem
     name = own if path.suffix == ".pt" else path.name
     return os.fsencode(name).decode(errors="replace")  # it goes into tables and figures, which take no other bytes
 

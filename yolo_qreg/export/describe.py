@@ -27,6 +27,7 @@ from yolo_qreg.quant.registry import FLOAT_BITS
 Kind = Literal[
     "unfinished checkpoint",
     "finished checkpoint",
+    "post-training quantized",
     "plain export",
     "packed weights",
     "packed ONNX",
@@ -171,6 +172,7 @@ def describe(path: Path) -> Description:
     weights = weights_of(model, ckpt, path)
     state = checkpoint.state_of(ckpt, path)
     trained: Kind = "unfinished checkpoint" if state.resume else "finished checkpoint"
+    trained = trained if state.trained else "post-training quantized"
     return _describe(path, trained if state.tensors else "plain export", weights, names, args, ckpt)
 
 

@@ -49,6 +49,7 @@ class QuantState:
         scales: Float32 scale of each layer below 32 bits, in a plain export, which has no `tensors`; empty otherwise.
         origin: What the training began from, as `Origin.to_dict` gives it; it names paths, so exports have none.
         activations: The grids of quantized activations; none where they are in float.
+        trained: Whether it was trained with quantization; else that was done to float weights afterwards.
     """
 
     config: QuantConfig
@@ -59,6 +60,7 @@ class QuantState:
     scales: dict[str, Tensor] = field(default_factory=dict)
     origin: dict[str, Any] = field(default_factory=dict)
     activations: tuple[Range, ...] = ()
+    trained: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Return tensors, numbers, strings, lists and dicts only, so that a weights-only load accepts it."""
@@ -67,7 +69,8 @@ class QuantState:
         held = {"format": FORMAT, "config": config, "bits": self.bits, "tensors": self.tensors, "health": rows}
         activations = [r.to_list() for r in self.activations]
         optional = {"resume": self.resume, "scales": self.scales, "origin": self.origin, "activations": activations}
-        return held | {key: value for key, value in optional.items() if value}
+        untrained = {} if self.trained else {"trained": False}
+        return held | {key: value for key, value in optional.items() if value} | untrained
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> QuantState:
@@ -81,6 +84,7 @@ class QuantState:
             scales=dict(found.get("scales", {})),
             origin=dict(found.get("origin", {})),
             activations=tuple(map(Range.from_list, found.get("activations", ()))),
+            trained=bool(found.get("trained", True)),
         )
 
 

@@ -1,0 +1,95 @@
+"""Quantization without training, of the weights of an FP32 twin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from short_runs import SIDE_PX, Run
+
+from yolo_qreg import QuantConfig, quantize
+from yolo_qreg.activations import quantizers
+from yolo_qreg.cli import main
+from yolo_qreg.export.describe import describe
+from yolo_qreg.export.weights import read_checkpoint
+from yolo_qreg.host import checkpoint
+from yolo_qreg.host.predict import Detector
+from yolo_qreg.quant.lsq import LSQQuantizer
+
+Trained = Callable[[str], Run]
+
+
+@pytest.fixture(scope="module")
+def files(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """The twin at 8 and 2 bits, with activations at 8, as the command writes them; by width."""
+    out = tmp_path_factory.mktemp("ptq")
+    given = ["quantize", str(trained("twin").folder), "--bits", "8", "2", "--activations", "8", "--bn-images", "8"]
+    assert main([*given, "--out", str(out)]) == 0
+    return {bits: out / f"run-lsq-{bits}bit-a8-ptq.pt" for bits in (8, 2)}
+
+
+@pytest.mark.parametrize("bits", [8, 2])
+def test_codes_are_those_of_the_float_weights(files: dict[int, Path], trained: Trained, bits: int) -> None:
+    """Latents are the twin's in float32; each layer has the codes of the step of least squared error."""
+    twin = checkpoint.state_of(checkpoint.load(trained("twin").best)[1], "")
+    state = checkpoint.state_of(checkpoint.load(files[bits])[1], "")
+    weights, _, _ = read_checkpoint(files[bits])
+    assert len(weights.coded) == 69
+    for layer, coded in weights.coded.items():
+        latent = twin.tensors[f"{layer}.weight"]
+        assert torch.equal(state.tensors[f"{layer}.weight"], latent)
+        quantizer = LSQQuantizer.for_weight(latent, bits, per_channel=False, init="mse")
+        assert torch.equal(coded.codes, quantizer.codes(latent))
+    assert describe(files[bits]).kind == "post-training quantized"
+    assert (len(state.activations), state.origin) == (52, twin.origin)
+
+
+def test_batchnorm_fits_the_quantized_network(files: dict[int, Path], trained: Trained) -> None:
+    """Its means and variances are others than the twin's; parameters are the same."""
+    twin, found = (checkpoint.load(path)[0].state_dict() for path in (trained("twin").best, files[2]))
+    for key, value in twin.items():
+        if key.endswith(("running_mean", "running_var")):
+            assert not torch.equal(found[key], value), key
+        elif key.endswith(("bn.weight", "bn.bias")):
+            assert torch.equal(found[key], value), key
+
+
+def test_an_evaluation_runs_quantized_activations(files: dict[int, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """Its detector holds 52 grids, and what a layer reads has at most 256 values; `info` says what others do."""
+    detector = Detector(files[8], imgsz=SIDE_PX)
+    found = quantizers(detector._host.model)
+    assert len(found) == 52
+    read = []
+    found["model.3.conv"].register_forward_hook(lambda *args: read.append(args[2]))
+    detector.detect([np.full((50, 60, 3), 90, np.uint8)])
+    assert 1 < len(read[0].unique()) <= 256
+    assert main(["info", str(files[8])]) == 0
+    assert "plain Ultralytics runs this file with float activations" in capsys.readouterr().out
+
+
+def test_what_has_no_float_weights_is_refused(
+    files: dict[int, Path], trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Quantized files, missing statistics of BatchNorm and methods without codes are one line each."""
+    twin = str(trained("twin").folder)
+    before = set(trained("twin").best.parent.iterdir())
+    for words, message in (
+        ([str(files[8]), "--bits", "4"], "quantized already (lsq-8bit-a8)"),
+        ([twin, "--bits", "8", "--method", "dorefa", "--bn-images", "0"], "bn_images=0 does not fit dorefa"),
+        ([twin, "--bits", "32"], "fp32 has no codes"),
+        ([twin, "--bits", "8", "--out", f"{twin}/none"], "is no folder"),
+    ):
+        assert main(["quantize", *words]) == 2
+        assert message in capsys.readouterr().err
+    assert set(trained("twin").best.parent.iterdir()) == before
+
+
+def test_the_function_writes_one_file_for_each_configuration(trained: Trained, data: Path, tmp_path: Path) -> None:
+    """A named data set is looked at; DoReFa's weights are those of a training at its start."""
+    configs = [QuantConfig(bits=bits, bn_images=4) for bits in (1, 4)]
+    written = quantize(trained("twin").best, configs, tmp_path, data)
+    assert [path.name for path in written] == ["run-dorefa-1bit-ptq.pt", "run-dorefa-4bit-ptq.pt"]
+    assert [max(layer.levels_used for layer in describe(path).layers) for path in written] == [2, 16]

@@ -1,0 +1,42 @@
+"""`yolo-qreg quantize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from yolo_qreg.cli.options import CHECKPOINT, DATA, FOLDER, Variadic, listed, trust
+from yolo_qreg.config import BN_IMAGES, QuantConfig
+
+
+@click.command(cls=Variadic, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("source", metavar="RUN_OR_PT", type=CHECKPOINT)
+@click.option("--bits", multiple=True, required=True, callback=listed(int), metavar="LIST", help="Such as 8,4,2.")
+@click.option("--method", default="lsq", show_default=True, help="Weight quantizer.")
+@click.option("--per-channel", is_flag=True, help="One step per output channel (lsq).")
+@click.option("--activations", type=int, metavar="BITS", help="Quantize activations too, 2-8.  [default: float]")
+@click.option("--activation-method", default="", metavar="[lsq|pact|observer]", help="How.  [default: lsq]")
+@click.option("--activation-grid", default="", metavar="[symmetric|affine|unsigned]", help="As in yolo-qreg train.")
+@click.option(
+    "--bn-images", type=int, default=BN_IMAGES, show_default=True, help="Images to re-estimate BatchNorm on; 0: off."
+)
+@click.option("--data", type=DATA, help="Data whose training pictures are looked at.  [default: of training]")
+@click.option("--out", type=FOLDER, help="Folder of the files; beside the weights by default.")
+@trust
+def command(source: Path, bits: tuple[int, ...], data: str | None, out: Path | None, **options: Any) -> None:
+    """Quantize float weights without training: what quantization-aware training has to beat.
+
+    The quantizers are those of `yolo-qreg train`, and the files those of a run: eval-corrupted and export take them.
+    Steps have the least squared error, and BatchNorm is estimated anew on training pictures.
+
+    \b
+    yolo-qreg quantize runs/detect/fp32 --bits 8 4 2
+    yolo-qreg quantize runs/detect/fp32 --bits 8 --activations 8 --method dorefa
+    """
+    configs = [QuantConfig(bits=width, **options) for width in bits]
+    from yolo_qreg.api import quantize
+
+    for file in quantize(source, configs, out, data):
+        click.echo(file)
