@@ -12,6 +12,13 @@ from yolo_qreg.evaluation.average_precision import RECALLS, average_precision, c
 from yolo_qreg.evaluation.detections import Detections, GroundTruth
 from yolo_qreg.evaluation.matching import ClassMatches, Matches, match
 
+DATA_SETS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "ties": {"score_levels": 4},
+    "crowded": {"crowded": 400, "score_levels": 60},
+    "dense": {"objects": 12.0, "noise": 1.0, "classes": 2},
+    "sparse": {"images": 6, "objects": 1.0, "noise": 40.0},
+}
 NOTHING = Detections([], [], [], [])  # type: ignore[arg-type]
 
 
@@ -27,17 +34,7 @@ def matches_of(hits: Sequence[bool | int], truths: int) -> Matches:
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"score_levels": 4},
-        {"crowded": 400, "score_levels": 60},
-        {"objects": 12.0, "noise": 1.0, "classes": 2},
-        {"images": 6, "objects": 1.0, "noise": 40.0},
-    ],
-    ids=["plain", "ties", "crowded", "dense", "sparse"],
-)
+@pytest.mark.parametrize("settings", DATA_SETS.values(), ids=DATA_SETS)
 def test_it_equals_pycocotools(seed: int, settings: dict[str, Any]) -> None:
     """Each class and threshold agrees to 1e-12, NaN for a class without ground truth."""
     truth, found = data_set(seed, **settings)
@@ -133,32 +130,41 @@ def test_voc_has_two_interpolations() -> None:
         voc_ap50(matches_of([1], 1), "101")  # type: ignore[arg-type]
 
 
-def test_the_summary_is_that_of_pycocotools(capsys: pytest.CaptureFixture[str]) -> None:
-    """All figures are COCOeval's own, equal to the means of `average_precision`, and nothing is printed."""
-    truth, found = data_set(2)
-    summary = coco_summary(truth, found)
-    assert capsys.readouterr().out == ""
-    stats = pycocotools_evaluation(truth, found).stats
+@pytest.mark.parametrize("settings", DATA_SETS.values(), ids=DATA_SETS)
+def test_the_summary_is_that_of_pycocotools(settings: dict[str, Any]) -> None:
+    """All figures are COCOeval's: over all areas, by size and by class; None where it has -1."""
+    truth, found = data_set(2, **settings)
+    summary = coco_summary(match(truth, found))
+    theirs = pycocotools_evaluation(truth, found)
     names = ("map50_95", "map50", "map75", "map_small", "map_medium", "map_large")
-    assert [summary[name] for name in names] == stats[:6].tolist()  # type: ignore[literal-required]
-    ours = average_precision(match(truth, found))
-    assert summary["map50_95"] == pytest.approx(np.nanmean(ours), abs=1e-12)
+    ours = [summary[name] for name in names]  # type: ignore[literal-required]
+    assert ours == pytest.approx([None if value < 0 else value for value in theirs.stats[:6]], abs=1e-12)
+    precision = theirs.eval["precision"][:, :, :-1, 0, -1]  # without the last class, which has no ground truth
     assert list(summary["class_ap50_95"]) == list(truth.names)
-    assert list(summary["class_ap50_95"].values())[:-1] == pytest.approx(ours[:-1].mean(axis=1), abs=1e-12)
-    assert list(summary["class_ap50"].values())[:-1] == pytest.approx(ours[:-1, 0], abs=1e-12)
+    assert list(summary["class_ap50_95"].values())[:-1] == pytest.approx(precision.mean(axis=(0, 1)), abs=1e-12)
+    assert list(summary["class_ap50"].values())[:-1] == pytest.approx(precision[0].mean(axis=0), abs=1e-12)
     assert summary["class_ap50"][truth.names[-1]] is summary["class_ap50_95"][truth.names[-1]] is None
+
+
+def test_sizes_that_do_not_occur_are_none() -> None:
+    """A border belongs to both sides; detections of other sizes and objects do not count."""
+    borders = [[0.0, 0.0, 32.0, 32.0], [40.0, 40.0, 136.0, 136.0]]
+    truth = GroundTruth(("a",), [[200, 200]], [0], [0], borders[:1], ("cat",))  # type: ignore[arg-type]
+    summary = coco_summary(match(truth, Detections([0, 0], [0, 0], [0.9, 0.8], borders[::-1])))  # type: ignore[arg-type]
+    assert summary["map_small"] == pytest.approx(1) and summary["map_large"] is None
+    assert summary["map_medium"] == summary["map50_95"] == pytest.approx(0.5)
 
 
 def test_the_summary_without_detections_is_zero() -> None:
     """A detector that finds nothing scores 0."""
     truth, _ = data_set(2)
-    assert coco_summary(truth, NOTHING)["map50_95"] == 0
+    assert coco_summary(match(truth, NOTHING))["map50_95"] == 0
 
 
 def test_the_summary_without_ground_truth_is_none() -> None:
     """Where there is nothing to find, no figure is defined."""
     truth = GroundTruth(("a",), [[100, 100]], [], [], [], ("cat",))  # type: ignore[arg-type]
     found = Detections([0], [0], [0.5], [[0, 0, 1, 1]])  # type: ignore[arg-type]
-    summary = coco_summary(truth, found)
-    assert summary["map50_95"] is None
+    summary = coco_summary(match(truth, found))
+    assert summary["map50_95"] is summary["map_small"] is None
     assert summary["class_ap50"] == {"cat": None}

@@ -1,22 +1,26 @@
 """Average precision of COCO (Lin et al. 2014) and Pascal VOC (Everingham et al. 2010).
 
-Letters: B resamples, n images, N detections of one class, K of them true positives at some threshold.
+Letters: B resamples, n images, N detections of one class, K of them true positives at some threshold, S
+ranges of areas.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 from typing import Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from yolo_qreg.errors import InputError
-from yolo_qreg.evaluation.detections import Detections, GroundTruth, areas, extents
-from yolo_qreg.evaluation.matching import IOU_50, IOU_THRESHOLDS, ClassMatches, Matches
+from yolo_qreg.evaluation.matching import (
+    IOU_50,
+    IOU_75,
+    IOU_THRESHOLDS,
+    SIZES,
+    ClassMatches,
+    Matches,
+    SizeMatches,
+)
 
 RECALLS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
 """COCO's recall thresholds, as pycocotools computes them: 7 of 20 found is below RECALLS[35] = 35 * .01."""
@@ -168,69 +172,41 @@ def voc_ap50(matches: Matches, points: Literal["11", "all"]) -> NDArray[np.float
     return result
 
 
-def coco_summary(truth: GroundTruth, detections: Detections) -> CocoSummary:
-    """Return the official point estimates: those of pycocotools' COCOeval with its default settings."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        classes = [_tables(truth, detections, label) for label in range(len(truth.names))]
-        evaluator = COCOeval(iouType="bbox")
-        evaluator.eval = {name: np.concatenate([one[name] for one in classes], axis=-3) for name in classes[0]}
-        evaluator.summarize()
-    whole, at_50, at_75, small, medium, large = (_defined(value) for value in evaluator.stats[:6])
-    precision = evaluator.eval["precision"][:, :, :, 0, -1]  # [10, 101, classes]
-    named = list(enumerate(truth.names))
+def coco_summary(matches: Matches) -> CocoSummary:
+    """Return COCO's point estimates, as pycocotools' COCOeval has them with its default settings."""
+    by_threshold = average_precision(matches)
+    by_size = np.array([_size_average_precision(found) for found in matches.sizes]).reshape(
+        -1, len(SIZES), len(IOU_THRESHOLDS)
+    )
+    small, medium, large = (_mean(by_size[:, size]) for size in range(len(SIZES)))
     return CocoSummary(
-        map50_95=whole,
-        map50=at_50,
-        map75=at_75,
+        map50_95=_mean(by_threshold),
+        map50=_mean(by_threshold[:, IOU_50]),
+        map75=_mean(by_threshold[:, IOU_75]),
         map_small=small,
         map_medium=medium,
         map_large=large,
-        class_ap50_95={name: _defined(precision[:, :, label].mean()) for label, name in named},
-        class_ap50={name: _defined(precision[IOU_50, :, label].mean()) for label, name in named},
+        class_ap50_95=dict(zip(matches.names, map(_mean, by_threshold), strict=True)),
+        class_ap50=dict(zip(matches.names, map(_mean, by_threshold[:, IOU_50]), strict=True)),
     )
 
 
-def _tables(truth: GroundTruth, detections: Detections, label: int) -> dict[str, NDArray[np.float64]]:
-    """Return precision [10, 101, 1, 4, 3] and recall [10, 1, 4, 3] of one class.
+def _size_average_precision(found: SizeMatches) -> NDArray[np.float64]:
+    """Return the average precision of one class in each range of areas, float64 [S, 10], NaN without ground truth.
 
-    All classes at once would take hundreds of MB of dictionaries.
+    As `_class_average_precision`, but of the data set as it is, and which detections count depends on the threshold.
     """
-    evaluator = COCOeval(_coco(truth, truth, label), _coco(truth, detections, label), "bbox")
-    evaluator.params.catIds = [label]
-    evaluator.evaluate()
-    evaluator.accumulate()
-    return {name: evaluator.eval[name] for name in ("precision", "recall")}
+    columns = found.true_positive.any(axis=(0, 1))
+    true = np.cumsum(found.true_positive, axis=2)[..., columns]
+    precision = true / (np.cumsum(found.counts, axis=2)[..., columns] + np.spacing(1))
+    envelope = np.maximum.accumulate(precision[..., ::-1], axis=2)[..., ::-1]
+    truths = found.truths[:, None, None]
+    reached = np.searchsorted(RECALLS, true / np.maximum(truths, 1), side="right")
+    result = (envelope * np.diff(reached, axis=2, prepend=0)).sum(axis=2) / len(RECALLS)
+    return np.where(truths[..., 0] > 0, result, np.nan)
 
 
-def _defined(value: float) -> float | None:
-    """Return a number of pycocotools, whose -1 means that there is none."""
-    return None if value < 0 else float(value)
-
-
-def _coco(truth: GroundTruth, boxes: GroundTruth | Detections, label: int) -> Any:
-    """Return ground truth or detections of one class as a COCO object; `COCO.loadRes` cannot take an empty list.
-
-    Annotations count from 1, because a match with number 0 is none to COCOeval.
-    """
-    own = np.flatnonzero(boxes.label == label)
-    corners = boxes.boxes[own]
-    xywh = np.hstack([corners[:, :2].astype(np.float64), extents(corners)]).tolist()
-    columns = zip(boxes.image[own].tolist(), xywh, areas(corners).tolist(), strict=True)
-    annotations: list[dict[str, object]] = [
-        {"id": number, "image_id": image, "category_id": label, "bbox": box, "area": area, "iscrowd": 0}
-        for number, (image, box, area) in enumerate(columns, start=1)
-    ]
-    if isinstance(boxes, Detections):
-        for annotation, score in zip(annotations, boxes.score[own].tolist(), strict=True):
-            annotation["score"] = score
-    coco = COCO()
-    coco.dataset = {
-        "images": [
-            {"id": index, "width": width, "height": height}
-            for index, (width, height) in enumerate(truth.sizes.tolist())
-        ],
-        "categories": [{"id": label, "name": truth.names[label]}],
-        "annotations": annotations,
-    }
-    coco.createIndex()
-    return coco
+def _mean(values: NDArray[np.float64] | np.float64) -> float | None:
+    """Return the mean of what is defined; None for nothing."""
+    known = np.asarray(values)[~np.isnan(values)]
+    return float(known.mean()) if known.size else None

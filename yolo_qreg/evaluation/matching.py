@@ -1,6 +1,7 @@
 """Which detections are true positives, exactly as pycocotools decides it (`COCOeval.evaluateImg`, `accumulate`).
 
-Letters: n images, D detections and G ground truths of one class in one image, N detections of one class.
+Letters: n images, D detections and G ground truths of one class in one image, N detections of one class, S ranges of
+areas.
 """
 
 from __future__ import annotations
@@ -12,13 +13,18 @@ from numpy.typing import NDArray
 from pycocotools import mask
 
 from yolo_qreg.errors import InputError
-from yolo_qreg.evaluation.detections import Detections, GroundTruth, extents
+from yolo_qreg.evaluation.detections import LARGEST_AREA, Detections, GroundTruth, areas, extents
 
 IOU_THRESHOLDS: NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
 """COCO's ten (Lin et al. 2014), computed as pycocotools does; some differ in the last bit from .05 steps."""
 
 IOU_50, IOU_75 = 0, 5
 """Positions of .50 and .75 in `IOU_THRESHOLDS`."""
+
+SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, LARGEST_AREA)}
+"""COCO's ranges of areas, in square pixels; an area on a border belongs to both."""
+_RANGES = np.array([(0.0, LARGEST_AREA), *SIZES.values()])
+"""All areas first."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +45,22 @@ class ClassMatches:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SizeMatches:
+    """The same detections where only objects of one range of areas are to be found, for each range of `SIZES`.
+
+    Attributes:
+        true_positive: bool [S, 10, N].
+        counts: bool [S, 10, N], whether it is a true or a false positive: not if it takes an object of another size, or
+            none and is of another size itself.
+        truths: int64 [S], ground truths of the class.
+    """
+
+    true_positive: NDArray[np.bool_]
+    counts: NDArray[np.bool_]
+    truths: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Matches:
     """All classes of a data set.
 
@@ -46,18 +68,21 @@ class Matches:
         images: Number of images, n.
         names: Class names.
         classes: One entry per class, in the order of `names`.
+        sizes: The same by range of areas.
     """
 
     images: int
     names: tuple[str, ...]
     classes: tuple[ClassMatches, ...]
+    sizes: tuple[SizeMatches, ...] = ()
 
 
 def match(truth: GroundTruth, detections: Detections, max_detections: int = 100) -> Matches:
     """Assign detections to ground truths greedily, highest score first.
 
     A detection takes the free ground truth of its class and image with the highest IoU, if that reaches the threshold;
-    of several equal ones the last. All areas count and no ground truth is a crowd.
+    of several equal ones the last. No ground truth is a crowd. Where areas are limited, one of another area is taken
+    only if none of the range can be.
 
     Args:
         truth: The objects of all images.
@@ -76,27 +101,41 @@ def match(truth: GroundTruth, detections: Detections, max_detections: int = 100)
         indices = getattr(detections, field)
         if indices.size and indices.max() >= known:
             raise InputError(f"detections have {field} {indices.max()}, the ground truth {known}; use its own indices")
-    classes = tuple(_match_class(truth, detections, label, max_detections) for label in range(len(truth.names)))
-    return Matches(images=len(truth.image_ids), names=truth.names, classes=classes)
+    found = [_match_class(truth, detections, label, max_detections) for label in range(len(truth.names))]
+    classes, sizes = zip(*found, strict=True) if found else ((), ())
+    return Matches(images=len(truth.image_ids), names=truth.names, classes=classes, sizes=sizes)
 
 
-def _match_class(truth: GroundTruth, detections: Detections, label: int, max_detections: int) -> ClassMatches:
+def _match_class(
+    truth: GroundTruth, detections: Detections, label: int, max_detections: int
+) -> tuple[ClassMatches, SizeMatches]:
     chosen = _best_of_each_image(detections, label, max_detections)
     objects = np.flatnonzero(truth.label == label)
     objects = objects[np.argsort(truth.image[objects], kind="stable")]
     image, score = detections.image[chosen], detections.score[chosen]
     truths = np.bincount(truth.image[objects], minlength=len(truth.image_ids))
     found, wanted = _xywh(detections.boxes[chosen]), _xywh(truth.boxes[objects])
+    inside = _in_ranges(areas(truth.boxes[objects]))
 
-    true_positive = np.zeros((len(IOU_THRESHOLDS), len(chosen)), bool)
+    true_positive = np.zeros((len(_RANGES), len(IOU_THRESHOLDS), len(chosen)), bool)
+    counts = np.repeat(_in_ranges(areas(detections.boxes[chosen]))[:, None], len(IOU_THRESHOLDS), axis=1)
     for index in np.intersect1d(image, truth.image[objects]):
         columns = slice(*np.searchsorted(image, [index, index + 1]))
         rows = slice(*np.searchsorted(truth.image[objects], [index, index + 1]))
         iou = mask.iou(found[columns], wanted[rows], [0] * (rows.stop - rows.start))  # its bits decide, so its code
-        true_positive[:, columns] = _match_image(iou)
+        _match_image(iou, inside[:, rows], true_positive[..., columns], counts[..., columns])
 
     order = np.argsort(-score, kind="stable")
-    return ClassMatches(image[order], score[order], true_positive[:, order], truths.astype(np.int64))
+    true_positive, counts = true_positive[..., order], counts[..., order]
+    return (
+        ClassMatches(image[order], score[order], true_positive[0], truths.astype(np.int64)),
+        SizeMatches(true_positive[1:], counts[1:], inside[1:].sum(axis=1)),
+    )
+
+
+def _in_ranges(area: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which areas lie in which range, bool [1 + S, ...]."""
+    return np.asarray((area >= _RANGES[:, :1]) & (area <= _RANGES[:, 1:]))
 
 
 def _best_of_each_image(detections: Detections, label: int, max_detections: int) -> NDArray[np.intp]:
@@ -109,19 +148,29 @@ def _best_of_each_image(detections: Detections, label: int, max_detections: int)
     return chosen[rank < max_detections]
 
 
-def _match_image(iou: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which detections are true positives, bool [10, D], from IoU [D, G], highest score first."""
-    detections, truths = iou.shape
-    thresholds = np.arange(len(IOU_THRESHOLDS))
-    true_positive = np.zeros((len(thresholds), detections), bool)
-    free = np.ones((len(thresholds), truths), bool)
+def _match_image(
+    iou: NDArray[np.float64], inside: NDArray[np.bool_], true_positive: NDArray[np.bool_], counts: NDArray[np.bool_]
+) -> None:
+    """Set which detections of an image are true positives, and which count, both bool [1 + S, 10, D].
+
+    Args:
+        iou: [D, G], highest score first.
+        inside: Which ground truths lie in which range of areas, bool [1 + S, G].
+        true_positive: All false.
+        counts: What holds for detections that take nothing.
+    """
+    truths = iou.shape[1]
+    ranges, thresholds = np.ogrid[: len(inside), : len(IOU_THRESHOLDS)]
+    free = np.ones((len(inside), len(IOU_THRESHOLDS), truths), bool)
     for detection in np.flatnonzero(iou.max(axis=1) >= IOU_THRESHOLDS[0]):
-        open_iou = np.where(free, iou[detection], -1.0)
-        best = truths - 1 - open_iou[:, ::-1].argmax(axis=1)  # the last of equals
-        hit = open_iou[thresholds, best] >= IOU_THRESHOLDS
-        true_positive[hit, detection] = True
-        free[thresholds[hit], best[hit]] = False
-    return true_positive
+        near = free & (iou[detection] >= IOU_THRESHOLDS[:, None])
+        wanted = near & inside[:, None]
+        near = np.where(wanted.any(axis=2, keepdims=True), wanted, near)
+        best = truths - 1 - np.where(near, iou[detection], -1.0)[..., ::-1].argmax(axis=2)  # the last of equals
+        taken, of_range = near.any(axis=2), inside[ranges, best]
+        true_positive[..., detection] = taken & of_range
+        counts[..., detection] = np.where(taken, of_range, counts[..., detection])
+        free[ranges, thresholds, best] &= ~taken
 
 
 def _xywh(boxes: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ def score(truth: GroundTruth, cell: Cell) -> dict[str, Any]:
     detections = cell.detections()
     matches = match(truth, detections)
     return {
-        **coco_summary(truth, detections),
+        **coco_summary(matches),
         "voc07_ap50": _mean(voc_ap50(matches, "11")),
         "voc_ap50": _mean(voc_ap50(matches, "all")),
         DROPPED: detections.dropped,
