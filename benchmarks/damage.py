@@ -31,13 +31,12 @@ sys.path.insert(0, str(ROOT))
 
 from yolo_qreg.data.voc import convert_devkit  # noqa: E402
 from yolo_qreg.errors import InputError  # noqa: E402
-from yolo_qreg.evaluation import evaluate as evaluation  # noqa: E402
 from yolo_qreg.evaluation.cells import Cell  # noqa: E402
-from yolo_qreg.evaluation.damage import Damage, Workshop  # noqa: E402
+from yolo_qreg.evaluation.damage import Damage  # noqa: E402
 from yolo_qreg.evaluation.detections import GroundTruth  # noqa: E402
 from yolo_qreg.evaluation.results import Delta, Model, Results, Score, load, save  # noqa: E402
-from yolo_qreg.evaluation.scoring import Resample  # noqa: E402
-from yolo_qreg.evaluation.sweep import Sweep, Task  # noqa: E402
+from yolo_qreg.evaluation.sweep import Numbers, Sweep  # noqa: E402
+from yolo_qreg.evaluation.workers import Workshop  # noqa: E402
 
 PICTURES, SIDE, CLASSES, RESAMPLES = 6, 64, 3, 20
 MODELS = ("fp32", "dorefa")
@@ -182,27 +181,30 @@ class Store:
             boxes=np.concatenate([corners, corners + SIDE // 2 - 1], axis=1).astype(np.float32),
             names=("a", "b", "c"),
         )
-        self.tasks = []
+        self.cells = {}
         for corruption, severity in (("clean", 0), ("brightness", 3)):
             key = {"corruption": corruption, "severity": severity, "data": "0" * 64, "seed": 0}
-            cells = {name: Cell(self.home / name, {**key, "weights": name}) for name in MODELS}
-            self.tasks.append(Task(Damage(corruption=corruption, severity=severity, seed=0), cells))
+            damage = Damage(corruption=corruption, severity=severity, seed=0)
+            self.cells[damage] = {name: Cell(self.home / name, {**key, "weights": name}) for name in MODELS}
         self.right = self.outcome()
 
     def outcome(self) -> Any:
         """Do what `eval-corrupted` does with what is there, and return every number."""
+        numbers = Numbers(self.truth, RESAMPLES, 0)
+        cells = [cell for by_model in self.cells.values() for cell in by_model.values()]
+        missing = {
+            damage: {name: cell for name, cell in by_model.items() if not numbers.finished(cell)}
+            for damage, by_model in self.cells.items()
+        }
         with Workshop(0) as workshop:
             Sweep(
                 detectors=lambda name, copy: Inventor(name),  # type: ignore[arg-type, return-value]
                 paths=self.paths,
-                truth=self.truth,
+                numbers=numbers,
                 workshop=workshop,
                 watch=lambda *_: None,
-            ).run(self.tasks)
-            work = Resample(self.truth, RESAMPLES, 0)
-            resampled = evaluation._resample(self.tasks, work, workshop, lambda *_: None)
-        scores = [cell.scores() for task in self.tasks for cell in task.cells.values()]
-        return repr(scores), {key: values.tobytes() for key, values in resampled.items()}
+            ).run({damage: by_model for damage, by_model in missing.items() if by_model})
+        return repr([(cell.scores(), cell.resampled(RESAMPLES, 0).tobytes()) for cell in cells])
 
 
 class Tables:

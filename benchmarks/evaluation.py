@@ -75,10 +75,10 @@ def _speed(given: argparse.Namespace) -> None:
 
 def _sweep(given: argparse.Namespace, out: Path, pictures: int, names: tuple[str, ...]) -> float:
     """Evaluate as the command does, and return its seconds."""
-    from yolo_qreg.evaluation.damage import default_workers
+    from yolo_qreg.evaluation.config import Settings
     from yolo_qreg.evaluation.evaluate import evaluate
     from yolo_qreg.evaluation.models import subjects
-    from yolo_qreg.evaluation.tasks import Settings
+    from yolo_qreg.evaluation.workers import default_workers
 
     start = time.perf_counter()
     chosen = subjects(given.weights)
@@ -99,8 +99,7 @@ def _sweep(given: argparse.Namespace, out: Path, pictures: int, names: tuple[str
 def _loop(given: argparse.Namespace, folder: Path, interpreter: Path, names: tuple[str, ...]) -> tuple[float, float]:
     """Return the seconds that the reference takes to damage the pictures, and `YOLO.val` to run on them."""
     from yolo_qreg.evaluation.corrupted_copy import CopySettings, write_labels, write_yaml
-    from yolo_qreg.evaluation.evaluate import spread
-    from yolo_qreg.host.datasets import validation_pictures
+    from yolo_qreg.host.datasets import spread, validation_pictures
     from yolo_qreg.host.validate import validate
 
     found = validation_pictures(given.data)

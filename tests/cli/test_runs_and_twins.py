@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from yolo_qreg.cli import main
-from yolo_qreg.evaluation.evaluate import load_material
+from yolo_qreg.evaluation.material import load_material
 from yolo_qreg.host.trainer import QATTrainer
 
 SETTINGS = (

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from yolo_qreg.evaluation.config import Settings
 from yolo_qreg.evaluation.evaluate import evaluate
 from yolo_qreg.evaluation.models import subjects
 from yolo_qreg.evaluation.results import Results, save
-from yolo_qreg.evaluation.tasks import Settings
 from yolo_qreg.shipped import shipped
 
 CORRUPTIONS = ("shot_noise", "saturate")

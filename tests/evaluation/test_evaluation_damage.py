@@ -23,11 +23,12 @@ from ultralytics import RTDETR, YOLO
 
 from yolo_qreg import __version__
 from yolo_qreg.errors import InputError
-from yolo_qreg.evaluation import tasks as tasks_module
-from yolo_qreg.evaluation.cells import Cell
+from yolo_qreg.evaluation import cells
+from yolo_qreg.evaluation.cells import SCORES, Cell, make_cells, release_of
 from yolo_qreg.evaluation.detections import Detections
+from yolo_qreg.evaluation.material import digest_of
 from yolo_qreg.evaluation.models import subjects
-from yolo_qreg.evaluation.tasks import digest_of, make_tasks, release_of
+from yolo_qreg.host import predict
 from yolo_qreg.host.datasets import validation_pictures
 from yolo_qreg.host.predict import Detector
 from yolo_qreg.shipped import shipped
@@ -126,8 +127,8 @@ def test_other_detections_have_other_resamples(tmp_path: Path) -> None:
     found = Detections([0], [0], [0.5], [[0, 0, 9, 9]])  # type: ignore[arg-type]
     for score in (0.5, 0.25):
         cell.keep(replace(found, score=np.float32([score])))
-        cell.finish(dict.fromkeys(entries_of_scores()))
-        assert cell.resampled(3, 0) is None
+        cell.keep_scores(dict.fromkeys(SCORES))
+        assert cell.scored() and not cell.finished(3, 0)
         cell.keep_resampled(np.array([score, np.nan, 1 / 3]), 0)
         np.testing.assert_array_equal(cell.resampled(3, 0), [score, np.nan, 1 / 3])
 
@@ -136,19 +137,11 @@ def test_a_cell_of_another_key_is_not_finished(tmp_path: Path) -> None:
     """Not even under the right name."""
     cell = Cell(tmp_path, {"corruption": "fog", "severity": 1, "seed": 0})
     cell.keep(Detections([], [], [], []))  # type: ignore[arg-type]
-    scores = dict.fromkeys(entries_of_scores())
-    cell.finish(scores)
-    assert cell.finished()
+    cell.keep_scores(dict.fromkeys(SCORES))
+    assert cell.scored()
     found = json.loads(cell.scores_file.read_text())
     cell.scores_file.write_text(json.dumps({**found, "key": {**found["key"], "seed": 1}}))
-    assert not cell.finished()
-
-
-def entries_of_scores() -> list[str]:
-    """Return the entries of a cell's scores."""
-    from yolo_qreg.evaluation.cells import SCORES
-
-    return sorted(SCORES)
+    assert not cell.scored()
 
 
 def test_the_name_of_a_cell_holds_all_it_depends_on(
@@ -166,7 +159,8 @@ def test_the_name_of_a_cell_holds_all_it_depends_on(
 
     def name(textures: str = textures[0], names: tuple[str, ...] = found.names, kind: str | None = None) -> str:
         given = settings(shapes, tmp_path, corruptions=("frost",), severities=(1,), textures=textures, device_kind=kind)
-        (cell,) = make_tasks(subjects(FP32), given, digest_of(found.pictures, names))[-1].cells.values()
+        *_, by_model = make_cells(subjects(FP32), given, digest_of(found.pictures, names)).values()
+        (cell,) = by_model.values()
         return cell.name
 
     first = name()
@@ -174,11 +168,11 @@ def test_the_name_of_a_cell_holds_all_it_depends_on(
     assert name(textures[1]) != first
     assert name(names=found.names[::-1]) != first
     with monkeypatch.context() as patch:
-        patch.setattr(tasks_module, "device_type", lambda _: "cuda")
+        patch.setattr(predict, "device_type", lambda _: "cuda")
         elsewhere = name()
     assert elsewhere != first
     assert name(kind="cuda") == elsewhere  # filled by a machine of another kind than this one
-    monkeypatch.setattr(tasks_module, "release_of", lambda package: f"{package} of tomorrow")
+    monkeypatch.setattr(cells, "release_of", lambda package: f"{package} of tomorrow")
     assert name() != first
 
 
@@ -190,8 +184,8 @@ def test_releases_are_those_that_run(shapes: Path, tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(metadata, "version", none)
     release_of.cache_clear()
-    (task,) = make_tasks(subjects(FP32), settings(shapes, tmp_path, corruptions=()), "digest")
-    (cell,) = task.cells.values()
+    (by_model,) = make_cells(subjects(FP32), settings(shapes, tmp_path, corruptions=()), "digest").values()
+    (cell,) = by_model.values()
     found = cell.key["versions"]
     assert (found["cv2"], found["yolo_qreg"], found["PIL"]) == (cv2.__version__, __version__, PIL.__version__)
     assert "none" not in found.values()
@@ -206,12 +200,12 @@ def test_an_export_is_run_again_on_another_runtime(
     both = [given, replace(given, model=replace(given.model, name="export"), path=tmp_path / "model.onnx")]
 
     def names() -> list[str]:
-        (task,) = make_tasks(both, settings(shapes, tmp_path, corruptions=()), "digest")
-        return [cell.name for cell in task.cells.values()]
+        (by_model,) = make_cells(both, settings(shapes, tmp_path, corruptions=()), "digest").values()
+        return [cell.name for cell in by_model.values()]
 
     before = names()
-    known = tasks_module.release_of
-    monkeypatch.setattr(tasks_module, "release_of", lambda name: "99" if name == "onnxruntime" else known(name))
+    known = cells.release_of
+    monkeypatch.setattr(cells, "release_of", lambda name: "99" if name == "onnxruntime" else known(name))
     after = names()
     assert after[0] == before[0]
     assert after[1] != before[1]
@@ -321,7 +315,7 @@ def test_ctrl_c_ends_it_and_says_how_to_continue(shapes: Path, tmp_path: Path) -
 
 CTRL_C_AS_WORKERS_START = """
 import os, signal, time
-from yolo_qreg.evaluation.damage import Workshop
+from yolo_qreg.evaluation.workers import Workshop
 signal.signal(signal.SIGINT, lambda *_: None)
 with Workshop(4) as workshop:
     done = workshop.aside(abs, -1)
@@ -342,7 +336,7 @@ def test_ctrl_c_does_not_reach_workers() -> None:
 TORN = """
 import os, signal
 from multiprocessing.connection import Connection
-from yolo_qreg.evaluation.damage import Workshop
+from yolo_qreg.evaluation.workers import Workshop
 
 def send_and_die(connection, message):
     os.write(connection.fileno(), bytes(message)[:100])

@@ -20,9 +20,9 @@ import yaml
 from yolo_qreg.cli import main
 from yolo_qreg.data.shapes import ensure_shapes
 from yolo_qreg.errors import InputError
+from yolo_qreg.evaluation.config import Settings
 from yolo_qreg.evaluation.evaluate import fill, prepare
 from yolo_qreg.evaluation.models import subjects
-from yolo_qreg.evaluation.tasks import Settings
 from yolo_qreg.shipped import shipped
 from yolo_qreg.study import node
 from yolo_qreg.study.cluster import Cluster, Share, _portable, share_of, store
@@ -79,18 +79,18 @@ def test_cells_are_filled_on_a_node_as_here(tmp_path: Path) -> None:
         data=data, out=tmp_path / "out", imgsz=64, corruptions=("fog",), severities=(3,), device="cpu", resamples=5
     )
     ready = prepare(subjects([weights]), settings)
-    _, task = ready.tasks
+    _, (damage, by_model) = ready.cells.items()
     job = node.CellsJob(
         subjects=tuple(ready.subjects),
         settings=settings,
         data=str(data),
         corruption="fog",
         severity=3,
-        names={name: cell.name for name, cell in task.cells.items()},
+        names={name: cell.name for name, cell in by_model.items()},
     )
     store(node.fill(job, weights.read_bytes()), tmp_path / "far")
-    fill(replace(ready, tasks=[task]), lambda *_: None)
-    (cell,) = task.cells.values()
+    fill(replace(ready, cells={damage: by_model}), lambda *_: None)
+    (cell,) = by_model.values()
     ours = {path.name: path.read_bytes() for path in (tmp_path / "far" / cell.folder.name).iterdir()}
     assert ours == {path.name: path.read_bytes() for path in cell.folder.iterdir()}
     assert len(ours) == 3

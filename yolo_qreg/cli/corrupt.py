@@ -62,7 +62,7 @@ def _copy(data: str, form: Any, workers: int | None, strict: bool, **options: An
         raise InputError(f"--parameters {job.parameters} are for tiny pictures; a data set's copy takes imagenet-c")
 
     from yolo_qreg.evaluation.corrupted_copy import CopySettings, write_copy
-    from yolo_qreg.evaluation.damage import available_cores
+    from yolo_qreg.evaluation.workers import available_cores
     from yolo_qreg.host.datasets import resolve_data
     from yolo_qreg.progress import watched
 

@@ -178,16 +178,16 @@ def coco_summary(matches: Matches) -> CocoSummary:
     by_size = np.array([_size_average_precision(found) for found in matches.sizes]).reshape(
         -1, len(SIZES), len(IOU_THRESHOLDS)
     )
-    small, medium, large = (_mean(by_size[:, size]) for size in range(len(SIZES)))
+    small, medium, large = (mean_of_defined(by_size[:, size]) for size in range(len(SIZES)))
     return CocoSummary(
-        map50_95=_mean(by_threshold),
-        map50=_mean(by_threshold[:, IOU_50]),
-        map75=_mean(by_threshold[:, IOU_75]),
+        map50_95=mean_of_defined(by_threshold),
+        map50=mean_of_defined(by_threshold[:, IOU_50]),
+        map75=mean_of_defined(by_threshold[:, IOU_75]),
         map_small=small,
         map_medium=medium,
         map_large=large,
-        class_ap50_95=dict(zip(matches.names, map(_mean, by_threshold), strict=True)),
-        class_ap50=dict(zip(matches.names, map(_mean, by_threshold[:, IOU_50]), strict=True)),
+        class_ap50_95=dict(zip(matches.names, map(mean_of_defined, by_threshold), strict=True)),
+        class_ap50=dict(zip(matches.names, map(mean_of_defined, by_threshold[:, IOU_50]), strict=True)),
     )
 
 
@@ -206,7 +206,7 @@ def _size_average_precision(found: SizeMatches) -> NDArray[np.float64]:
     return np.where(truths[..., 0] > 0, result, np.nan)
 
 
-def _mean(values: NDArray[np.float64] | np.float64) -> float | None:
+def mean_of_defined(values: NDArray[np.float64] | np.float64) -> float | None:
     """Return the mean of what is defined; None for nothing."""
     known = np.asarray(values)[~np.isnan(values)]
     return float(known.mean()) if known.size else None

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from yolo_qreg.errors import InputError
-from yolo_qreg.evaluation.config import EvalConfig
-from yolo_qreg.evaluation.damage import default_workers
+from yolo_qreg.evaluation.config import EvalConfig, Settings
 from yolo_qreg.evaluation.models import (
     Subject,
     compare,
@@ -17,7 +16,7 @@ from yolo_qreg.evaluation.models import (
     training_data,
     training_size,
 )
-from yolo_qreg.evaluation.tasks import Settings
+from yolo_qreg.evaluation.workers import default_workers
 from yolo_qreg.host.datasets import resolve_data
 from yolo_qreg.host.history import read_run
 from yolo_qreg.host.predict import device_type

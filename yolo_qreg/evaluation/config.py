@@ -78,9 +78,8 @@ class EvalConfig:
         self._check_kinds()
         for name, (least, most) in LIMITS.items():
             self._check_whole(name, least, most, optional=name in {"imgsz", "limit", "workers"})
-        if self.imgsz is not None and self.imgsz % STRIDE:
-            nearest = max(STRIDE, round(self.imgsz / STRIDE) * STRIDE)
-            raise InputError(f"imgsz={self.imgsz} is no multiple of {STRIDE}; use {nearest}")
+        if self.imgsz is not None:
+            _check_stride(self.imgsz)
         if self.palette not in PALETTES:
             raise InputError(f"palette={self.palette!r} is unknown; choose one of {', '.join(PALETTES)}")
 
@@ -124,3 +123,67 @@ class EvalConfig:
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
             words += [OPTIONS.get(entry.name, f"--{entry.name}"), *([] if value is True else [text])]
         return shlex.join(words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """An evaluation with everything filled in that `EvalConfig` leaves open.
+
+    Attributes:
+        data: YAML file of the data set; its `val` split is used.
+        out: Folder of the results.
+        cells: Folder of the finished work, which several evaluations may share; None for one inside `out`.
+        imgsz: Longer side of the pictures as models see them, in pixels; a multiple of 32.
+        corruptions: In published order.
+        severities: Each 1 to 5.
+        batch: Pictures at a time.
+        device: As the host names it; "" lets it choose.
+        device_kind: cpu, cuda or mps, where cells are filled on other machines; None for what `device` is here.
+        workers: Processes that make pictures and resample; 0 for none.
+        threads: That models run in on a CPU; None for as many as it has cores.
+        limit: Number of pictures, spread evenly over the split; None for all.
+        seed: Of the corruptions' random numbers and of the bootstrap.
+        resamples: Of the bootstrap.
+        cache: Folder to keep corrupted pictures in; None to keep none.
+        textures: Folder of frost textures; None for the default.
+        strict: Whether a picture that cannot be used is an error; else it is left out, and named in the results.
+
+    Raises:
+        InputError: The image size is no multiple of 32.
+    """
+
+    data: Path
+    out: Path
+    imgsz: int
+    corruptions: tuple[str, ...]
+    severities: tuple[int, ...]
+    batch: int = 16
+    device: str = ""
+    workers: int = 0
+    threads: int | None = None
+    limit: int | None = None
+    seed: int = 0
+    resamples: int = 1000
+    cache: Path | None = None
+    textures: str | None = None
+    strict: bool = False
+    cells: Path | None = None
+    device_kind: str | None = None
+
+    @property
+    def kind_of_device(self) -> str:
+        """Kind of device that models run on: cpu, cuda or mps."""
+        from yolo_qreg.host.predict import device_type  # loads torch
+
+        return self.device_kind or device_type(self.device)
+
+    def __post_init__(self) -> None:
+        """Check the image size."""
+        _check_stride(self.imgsz)
+
+
+def _check_stride(imgsz: int) -> None:
+    """Check that an image size is one of the host, which would round it without a word."""
+    if imgsz < STRIDE or imgsz % STRIDE:
+        nearest = max(STRIDE, round(imgsz / STRIDE) * STRIDE)
+        raise InputError(f"imgsz={imgsz} is no multiple of {STRIDE}; use {nearest}")

@@ -24,13 +24,14 @@ from corruptions.frost import frost_textures
 from corruptions.registry import CHANNELS, SMALLEST_SIDE
 from yolo_qreg import __version__
 from yolo_qreg.errors import InputError
-from yolo_qreg.evaluation.damage import Damage, Workshop
-from yolo_qreg.evaluation.evaluate import possible
-from yolo_qreg.evaluation.sweep import Watch
-from yolo_qreg.evaluation.tasks import digest_of
+from yolo_qreg.evaluation.damage import Damage
+from yolo_qreg.evaluation.material import digest_of, possible
+from yolo_qreg.evaluation.results import Kind
+from yolo_qreg.evaluation.workers import Workshop
 from yolo_qreg.files import sweep, write_atomic, write_text
 from yolo_qreg.host.datasets import LabelledPicture, PictureSet, validation_pictures
 from yolo_qreg.pictures import COLOUR
+from yolo_qreg.progress import Watch
 from yolo_qreg.sealed import read_sealed, write_sealed
 
 Format = Literal["png", "jpeg"]
@@ -42,10 +43,6 @@ MARK = "yolo-qreg source "
 """Before the hash, in a picture's text."""
 _HEAD = 512
 """Bytes at the beginning of a picture that hold its mark."""
-
-
-Kind = tuple[str, int]
-"""Corruption and severity."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

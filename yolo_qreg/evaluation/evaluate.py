@@ -1,79 +1,32 @@
-"""An evaluation from weights to results: sweep, intervals, gallery."""
+"""An evaluation from weights to results: what is shown to models, what is stored, and the tables of it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from corruptions.registry import CHANNELS, SMALLEST_SIDE, for_channels
+from corruptions.frost import frost_textures
 from yolo_qreg.errors import InputError
-from yolo_qreg.evaluation.damage import Workshop, available_cores
-from yolo_qreg.evaluation.detections import GroundTruth
+from yolo_qreg.evaluation.cells import DROPPED, Cells, make_cells, needs_squares
+from yolo_qreg.evaluation.config import Settings
+from yolo_qreg.evaluation.damage import Damage
 from yolo_qreg.evaluation.gallery import SHOWN_SCORE, choose_picture, write_gallery
+from yolo_qreg.evaluation.material import Material, check_names, load_material, possible
 from yolo_qreg.evaluation.models import Subject, compare, single_class
-from yolo_qreg.evaluation.results import Results
-from yolo_qreg.evaluation.scoring import Resample
-from yolo_qreg.evaluation.sweep import Sweep, Task, Watch
-from yolo_qreg.evaluation.tabulate import ResampledMap, collect
-from yolo_qreg.evaluation.tasks import Settings, digest_of, make_tasks, needs_squares
+from yolo_qreg.evaluation.results import OVER_SEVERITIES, ClassScore, Kind, Results, Score
+from yolo_qreg.evaluation.summary import deltas_of
+from yolo_qreg.evaluation.sweep import Numbers, Sweep
+from yolo_qreg.evaluation.workers import Workshop, available_cores
 from yolo_qreg.files import check_writable, sweep
-from yolo_qreg.host.datasets import LabelledPicture, spread, validation_pictures
 from yolo_qreg.host.predict import Detector, one_thread
-
-
-@dataclass(frozen=True, slots=True)
-class Material:
-    """What models are shown.
-
-    Attributes:
-        names: Class names.
-        pictures: In the order in which models see them.
-        truth: Their boxes.
-        digest: Hash of all of it.
-        unusable: Pictures left out.
-        channels: Of each picture: 3 for colour, 1 for grey.
-    """
-
-    names: tuple[str, ...]
-    pictures: tuple[LabelledPicture, ...]
-    truth: GroundTruth
-    digest: str
-    unusable: tuple[Path, ...]
-    channels: int
-
-
-def load_material(data: Path, limit: int | None = None, strict: bool = False, single_class: bool = False) -> Material:
-    """Read a data set's `val` split.
-
-    Args:
-        data: Its YAML file.
-        limit: Number of pictures, spread evenly; None for all.
-        strict: Whether a picture that cannot be used is an error.
-        single_class: Whether all classes are taken for one, as in a training with single_cls=True.
-
-    Raises:
-        InputError: It cannot be used, or holds no box.
-    """
-    found = validation_pictures(
-        data, strict=strict, smallest=SMALLEST_SIDE, channels=CHANNELS, single_class=single_class
-    )
-    pictures = sorted(spread(found.pictures, limit), key=_aspect)
-    truth = _truth(pictures, found.names)
-    if not len(truth.label):
-        raise InputError(f"data={data} has no box in its {len(pictures)} pictures; label them, or name other data")
-    return Material(
-        names=found.names,
-        pictures=tuple(pictures),
-        truth=truth,
-        digest=digest_of(pictures, found.names, found.channels),
-        unusable=found.unusable,
-        channels=found.channels,
-    )
+from yolo_qreg.progress import Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +37,31 @@ class Evaluation:
         subjects: The models.
         settings: What to evaluate.
         material: Of its data set.
-        tasks: Clean pictures first, then each corruption and severity.
+        cells: What is to be filled.
     """
 
     subjects: Sequence[Subject]
     settings: Settings
     material: Material
-    tasks: Sequence[Task]
+    cells: Cells
+
+    @property
+    def numbers(self) -> Numbers:
+        """What computes those of a cell."""
+        return Numbers(self.material.truth, self.settings.resamples, self.settings.seed)
+
+    def missing(self) -> Cells:
+        """Return the cells that are not finished, of kinds of pictures that have such."""
+        found = {
+            damage: {name: cell for name, cell in by_model.items() if not self.numbers.finished(cell)}
+            for damage, by_model in self.cells.items()
+        }
+        return {damage: by_model for damage, by_model in found.items() if by_model}
 
     def views(self) -> int:
         """Return how many pictures models have yet to see, each counted once per model and damage."""
-        return len(self.material.pictures) * sum(len(task.missing()) for task in self.tasks)
+        unseen = [cell for by_model in self.cells.values() for cell in by_model.values() if not cell.detected()]
+        return len(self.material.pictures) * len(unseen)
 
 
 def prepare(subjects: Sequence[Subject], settings: Settings, material: Material | None = None) -> Evaluation:
@@ -111,29 +78,17 @@ def prepare(subjects: Sequence[Subject], settings: Settings, material: Material 
     held = material or load_material(settings.data, settings.limit, settings.strict, single_class(subjects))
     for subject in subjects:
         if subject.names:
-            _check_names(subject.names, held.names, subject.path, settings.data)
+            check_names(subject.names, held.names, subject.path, settings.data)
     settings = replace(settings, corruptions=possible(settings.corruptions, held.channels, settings.data))
-    tasks = make_tasks(subjects, settings, held.digest, held.channels)
+    cells = make_cells(subjects, settings, held.digest, held.channels)
     for folder in (settings.out, settings.cells, settings.cache):
         check_writable(folder)
         sweep(folder)
-    return Evaluation(subjects, settings, held, tasks)
+    return Evaluation(subjects, settings, held, cells)
 
 
-def possible(corruptions: tuple[str, ...], channels: int, data: Path) -> tuple[str, ...]:
-    """Return the corruptions that pictures of so many channels can have.
-
-    Raises:
-        InputError: There were some, and none is left.
-    """
-    left = for_channels(corruptions, channels)
-    if corruptions and not left:
-        raise InputError(f"{', '.join(corruptions)} needs colour, and the pictures of {data} are grey; name others")
-    return left
-
-
-def fill(evaluation: Evaluation, told: Watch) -> ResampledMap:
-    """Run what is missing, and return the resampled mAP of every cell.
+def fill(evaluation: Evaluation, told: Watch) -> None:
+    """Run what is missing.
 
     Args:
         evaluation: What `prepare` returned.
@@ -150,7 +105,7 @@ def fill(evaluation: Evaluation, told: Watch) -> ResampledMap:
         loaded = Detector(
             path, imgsz=settings.imgsz, batch=settings.batch, device=settings.device, square=needs_squares(subjects)
         )
-        _check_names(loaded.names, material.names, path, settings.data)
+        check_names(loaded.names, material.names, path, settings.data)
         if loaded.channels != material.channels:
             raise InputError(
                 f"{path} takes pictures of {loaded.channels} channels, those of {settings.data} have "
@@ -164,14 +119,12 @@ def fill(evaluation: Evaluation, told: Watch) -> ResampledMap:
         Sweep(
             detectors=detector,
             paths=[picture.path for picture in material.pictures],
-            truth=material.truth,
+            numbers=evaluation.numbers,
             workshop=workshop,
             watch=told,
             copies=math.ceil(threads / len(subjects)),
             at_once=threads,
-        ).run(evaluation.tasks)
-        work = Resample(material.truth, settings.resamples, settings.seed)
-        return _resample(evaluation.tasks, work, workshop, told)
+        ).run(evaluation.missing())
 
 
 def evaluate(
@@ -195,16 +148,90 @@ def evaluate(
         InputError: Data or weights cannot be used, or do not fit each other, or a folder cannot be written.
     """
     ready = prepare(subjects, settings, material)
-    resampled = fill(ready, watch(ready.views()))
-    held, tasks = ready.material, ready.tasks
-    results = collect(subjects, baseline, ready.settings, tasks, held.names, len(held.pictures), resampled)
+    fill(ready, watch(ready.views()))
+    results = _collect(ready, baseline)
     setup = {**results.setup, **_twins(subjects, baseline)}
-    setup["gallery"] = _gallery(tasks, held.truth, baseline, ready.settings)
+    setup["gallery"] = _gallery(ready, baseline)
     if without := [name for name in settings.corruptions if name not in ready.settings.corruptions]:
         setup["corruptions left out"] = without
-    if held.unusable:
-        setup["pictures left out"] = [str(path) for path in held.unusable]
+    if ready.material.unusable:
+        setup["pictures left out"] = [str(path) for path in ready.material.unusable]
     return replace(results, setup=setup)
+
+
+def _collect(done: Evaluation, baseline: str) -> Results:
+    """Return the results of an evaluation whose cells are all finished."""
+    settings, images = done.settings, len(done.material.pictures)
+    scores: list[Score] = []
+    class_scores: list[ClassScore] = []
+    resampled: dict[tuple[str, Kind], NDArray[np.float64]] = {}
+    dropped: dict[str, int] = {}
+    for damage, by_model in done.cells.items():
+        for name, cell in by_model.items():
+            found = cell.scores()
+            dropped[name] = dropped.get(name, 0) + found[DROPPED]
+            scores.append(_score(name, damage, found, images))
+            class_scores += _class_scores(name, damage, found)
+            resampled[name, damage.kind] = cell.resampled(settings.resamples, settings.seed)
+    some = {name: count for name, count in dropped.items() if count}
+    results = Results(
+        models=tuple(subject.model for subject in done.subjects),
+        baseline=baseline,
+        corruptions=settings.corruptions,
+        severities=settings.severities,
+        scores=tuple(scores),
+        class_scores=tuple(class_scores),
+        setup=_setup(done) | ({"detections left out": some} if some else {}),
+    )
+    return replace(results, deltas=deltas_of(results, resampled))
+
+
+def _score(model: str, damage: Damage, found: Mapping[str, Any], images: int) -> Score:
+    return Score(
+        model=model,
+        corruption=damage.corruption,
+        severity=damage.severity,
+        images=images,
+        map50_95=found["map50_95"],
+        map50=found["map50"],
+        map75=found["map75"],
+        small=found["map_small"],
+        medium=found["map_medium"],
+        large=found["map_large"],
+        voc07_ap50=found["voc07_ap50"],
+        voc_ap50=found["voc_ap50"],
+    )
+
+
+def _class_scores(model: str, damage: Damage, found: Mapping[str, Any]) -> list[ClassScore]:
+    return [
+        ClassScore(
+            model=model,
+            corruption=damage.corruption,
+            severity=damage.severity,
+            name=name,
+            map50_95=value,
+            map50=found["class_ap50"][name],
+        )
+        for name, value in found["class_ap50_95"].items()
+    ]
+
+
+def _setup(done: Evaluation) -> dict[str, Any]:
+    """Return what the results depend on or were made with."""
+    settings = done.settings
+    keys = [cell.key for cell in next(iter(done.cells.values())).values()]
+    key = keys[0]
+    name = settings.data.parent.name if settings.data.stem == "data" else settings.data.name
+    setup = {"data": name, "data_sha256": key["data"], "pictures": len(done.material.pictures), "imgsz": settings.imgsz}
+    setup |= {"batch": settings.batch, "padding": key.get("padding", "by batch"), "device": key["device"]}
+    setup |= {"seed": settings.seed, "resamples": settings.resamples}
+    if "frost" in settings.corruptions:
+        setup["frost textures"] = frost_textures(settings.textures).source
+    versions: dict[str, str] = {}
+    for each in keys:  # exports have a runtime of their own
+        versions |= each["versions"]
+    return setup | {"versions": versions}
 
 
 def _twins(subjects: Sequence[Subject], baseline: str) -> dict[str, object]:
@@ -216,49 +243,10 @@ def _twins(subjects: Sequence[Subject], baseline: str) -> dict[str, object]:
     return {f"baseline is {what}": value for what, value in facts.items() if value}
 
 
-def _aspect(picture: LabelledPicture) -> float:
-    """Height by width; batches of similar shapes are padded least, and are those of the host's `val`."""
-    width, height = picture.size
-    return height / width
-
-
-def _truth(pictures: Sequence[LabelledPicture], names: tuple[str, ...]) -> GroundTruth:
-    counts = [len(picture.labels) for picture in pictures]
-    return GroundTruth(
-        image_ids=tuple(str(picture.path) for picture in pictures),
-        sizes=np.array([picture.size for picture in pictures], np.int32),
-        image=np.repeat(np.arange(len(pictures), dtype=np.int32), counts),
-        label=np.concatenate([picture.labels for picture in pictures]),
-        boxes=np.concatenate([picture.boxes for picture in pictures]),
-        names=names,
-    )
-
-
-def _check_names(own: Sequence[str], names: Sequence[str], weights: Path, data: Path) -> None:
-    if tuple(own) != tuple(names):
-        raise InputError(
-            f"{weights} knows {len(own)} classes ({', '.join(own[:3])}, ...), {data} has {len(names)} "
-            f"({', '.join(names[:3])}, ...), in this order; name the data set that it was trained on"
-        )
-
-
-def _resample(tasks: Sequence[Task], work: Resample, workshop: Workshop, told: Watch) -> ResampledMap:
-    """Return the resampled mAP of every cell; what is not kept from before is computed by the workers."""
-    cells = {
-        (name, (task.damage.corruption, task.damage.severity)): cell
-        for task in tasks
-        for name, cell in task.cells.items()
-    }
-    found = {key: kept for key, cell in cells.items() if (kept := work.kept(cell)) is not None}
-    missing = [key for key in cells if key not in found]
-    for key, values in zip(missing, workshop.map(work, [cells[key] for key in missing]), strict=True):
-        told("confidence intervals", 0)
-        found[key] = values
-    return found
-
-
-def _gallery(tasks: Sequence[Task], truth: GroundTruth, baseline: str, settings: Settings) -> dict[str, object]:
-    severity = sorted(settings.severities)[len(settings.severities) // 2] if settings.severities else 0
-    image = choose_picture(truth, tasks[0].cells[baseline].detections())
-    write_gallery(tasks, truth, image, severity, settings.out)
+def _gallery(done: Evaluation, baseline: str) -> dict[str, object]:
+    severities, truth = sorted(done.settings.severities), done.material.truth
+    severity = severities[len(severities) // 2] if severities else OVER_SEVERITIES
+    clean = next(iter(done.cells.values()))[baseline]
+    image = choose_picture(truth, clean.detections())
+    write_gallery(done.cells, truth, image, severity, done.settings.out)
     return {"picture": Path(truth.image_ids[image]).name, "severity": severity, "least score": SHOWN_SCORE}

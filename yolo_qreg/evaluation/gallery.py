@@ -15,10 +15,10 @@ import PIL.ImageFont
 from numpy.typing import NDArray
 
 from corruptions.pixels import Image
+from yolo_qreg.evaluation.cells import Cells
 from yolo_qreg.evaluation.detections import Detections, GroundTruth
 from yolo_qreg.evaluation.matching import IOU_50, match
 from yolo_qreg.evaluation.results import OVER_SEVERITIES
-from yolo_qreg.evaluation.sweep import Task
 from yolo_qreg.files import write_atomic
 from yolo_qreg.fonts import font_for
 
@@ -52,11 +52,11 @@ def choose_picture(truth: GroundTruth, clean: Detections) -> int:
     return max(few or certain or {int(counts.argmax()): 0.0}, key=lambda image: (few or certain).get(image, 0.0))
 
 
-def write_gallery(tasks: Sequence[Task], truth: GroundTruth, image: int, severity: int, out: Path) -> None:
+def write_gallery(cells: Cells, truth: GroundTruth, image: int, severity: int, out: Path) -> None:
     """Write out/gallery/NAME.jpg for clean and every corruption: the objects, then what each model finds, in a row.
 
     Args:
-        tasks: All finished.
+        cells: All finished.
         truth: The objects.
         image: Which picture, by index.
         severity: Of the corruptions.
@@ -65,17 +65,17 @@ def write_gallery(tasks: Sequence[Task], truth: GroundTruth, image: int, severit
     for old in (out / FOLDER).glob("*.jpg"):
         old.unlink()
     objects = _boxes(truth.boxes, truth.label, None, truth.image == image)
-    for task in tasks:
-        if task.damage.severity not in (severity, OVER_SEVERITIES):
+    for damage, by_model in cells.items():
+        if damage.severity not in (severity, OVER_SEVERITIES):
             continue
-        picture = task.damage.picture(Path(truth.image_ids[image]))[..., ::-1]
+        picture = damage.picture(Path(truth.image_ids[image]))[..., ::-1]
         panels = [(TRUTH, objects)]
-        for name, cell in task.cells.items():
+        for name, cell in by_model.items():
             found = cell.detections()
             shown = (found.image == image) & (found.score >= SHOWN_SCORE)
             panels.append((name, _boxes(found.boxes, found.label, found.score, shown)))
         data = _page(picture, panels, truth.names)
-        _write(out / FOLDER / f"{task.damage.corruption}.jpg", data)
+        _write(out / FOLDER / f"{damage.corruption}.jpg", data)
 
 
 def _write(path: Path, data: bytes) -> None:

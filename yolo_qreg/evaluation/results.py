@@ -16,7 +16,7 @@ from dataclasses import asdict, astuple, dataclass, field, fields
 from itertools import product
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeAlias, TypeVar, get_args, get_type_hints
 
 from corruptions import select
 from corruptions.registry import SEVERITIES
@@ -32,6 +32,9 @@ BENCHMARK = "benchmark"
 """The mean over those among the benchmark's 15: mPC."""
 OVER_SEVERITIES = 0
 """The severity of a mean over severities, and of clean pictures."""
+
+Kind: TypeAlias = tuple[str, int]
+"""Corruption and severity: a kind of pictures, or a mean over several."""
 
 FEW_PICTURES = 30
 """Below this many a bootstrap over pictures says little."""

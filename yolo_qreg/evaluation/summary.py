@@ -1,12 +1,17 @@
-"""The figures that the paper's tables hold, from scores: means over corruptions, mPC, rPC, Equation 5."""
+"""What tables hold, from scores: means over corruptions, mPC, rPC, Equation 5, and gains with their intervals."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from corruptions import select
-from yolo_qreg.evaluation.results import Results
+from yolo_qreg.evaluation.bootstrap import interval
+from yolo_qreg.evaluation.results import ALL, BENCHMARK, CLEAN, OVER_SEVERITIES, Delta, Kind, Results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,3 +73,47 @@ def summarize(results: Results) -> tuple[Summary, ...]:
             )
         )
     return tuple(rows)
+
+
+Resamples = Mapping[tuple[str, Kind], NDArray[np.float64]]
+"""mAP [B] in each resample of the pictures, by model and kind of pictures."""
+
+
+def deltas_of(results: Results, resampled: Resamples) -> tuple[Delta, ...]:
+    """Return what each model gains on the baseline, with the interval of a paired bootstrap over pictures.
+
+    Args:
+        results: With all scores.
+        resampled: mAP of every model on every kind of pictures, in the same resamples of these.
+    """
+    deltas = []
+    base = results.baseline
+    for model in (model.name for model in results.models if model.name != base):
+        for corruption, severity, kinds in _averages(results):
+            points = [results.score(model, *k).map50_95 - results.score(base, *k).map50_95 for k in kinds]
+            ends = interval(np.mean([resampled[model, k] - resampled[base, k] for k in kinds], axis=0))
+            low, high = (None if math.isnan(end) else 100 * end for end in ends)
+            deltas.append(
+                Delta(
+                    model=model,
+                    corruption=corruption,
+                    severity=severity,
+                    value=100 * math.fsum(points) / len(points),
+                    low=low,
+                    high=high,
+                )
+            )
+    return tuple(deltas)
+
+
+def _averages(results: Results) -> list[tuple[str, int, list[Kind]]]:
+    """Return what deltas are of: a corruption or a set of them, a severity or 0 for all, and the cells averaged."""
+    levels = results.severities
+    groups: dict[str, list[str]] = {name: [name] for name in results.corruptions}
+    groups[ALL] = list(results.corruptions)
+    groups[BENCHMARK] = [name for name in results.corruptions if name in select(["benchmark"])]
+    found: list[tuple[str, int, list[Kind]]] = [(CLEAN, OVER_SEVERITIES, [(CLEAN, OVER_SEVERITIES)])]
+    for group, names in ((group, names) for group, names in groups.items() if names):
+        found.append((group, OVER_SEVERITIES, [(name, level) for name in names for level in levels]))
+        found += [(group, level, [(name, level) for name in names]) for level in levels]
+    return found

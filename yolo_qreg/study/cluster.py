@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from yolo_qreg.errors import InputError
-from yolo_qreg.evaluation.cells import Cell
+from yolo_qreg.evaluation.cells import Cells
 from yolo_qreg.evaluation.evaluate import Evaluation
-from yolo_qreg.evaluation.sweep import Task, Watch
 from yolo_qreg.files import write_atomic
+from yolo_qreg.progress import Watch
 from yolo_qreg.study import node
 from yolo_qreg.study.plan import Study
 from yolo_qreg.study.runs import LOG, Place
@@ -234,16 +234,13 @@ class Cluster:
         """Return what fills the missing cells of an evaluation of a data set, one kind of pictures a task."""
 
         def fill(evaluation: Evaluation, told: Watch) -> None:
-            tasks = [(task, task.missing()) for task in evaluation.tasks]
-            self._fill([(task, cells) for task, cells in tasks if cells], evaluation, _absolute(data), told)
+            todo = evaluation.missing()
+            if todo:
+                self._fill(todo, evaluation, _absolute(data), told)
 
         return fill
 
-    def _fill(
-        self, todo: Sequence[tuple[Task, Mapping[str, Cell]]], evaluation: Evaluation, data: str, told: Watch
-    ) -> None:
-        if not todo:
-            return
+    def _fill(self, todo: Cells, evaluation: Evaluation, data: str, told: Watch) -> None:
         share = self.share if self.share.gpus else Share(1)
         remote = self.ray.remote(**share.options, max_retries=LOSSES)(node.fill)
         subjects = {subject.model.name: subject for subject in evaluation.subjects}
@@ -252,24 +249,23 @@ class Cluster:
             evaluation.settings, device=self.device, threads=share.cpus, workers=share.cpus - 1 if share.gpus else 0
         )
         left = {}
-        for task, cells in todo:
+        for damage, cells in todo.items():
             job = node.CellsJob(
                 subjects=tuple(subjects[name] for name in cells),
                 settings=settings,
                 data=data,
-                corruption=task.damage.corruption,
-                severity=task.damage.severity,
+                corruption=damage.corruption,
+                severity=damage.severity,
                 names={name: cell.name for name, cell in cells.items()},
                 trust=trusted(),
             )
-            left[remote.remote(job, *(weights[name] for name in cells))] = task, cells
+            left[remote.remote(job, *(weights[name] for name in cells))] = damage, cells
         try:
             while left:
                 (done,), _ = self.ray.wait(list(left))
-                task, cells = left.pop(done)
+                damage, cells = left.pop(done)
                 store(self._get(done), next(iter(cells.values())).folder.parent)
-                label = f"{task.damage.corruption} {task.damage.severity}" if task.damage.severity else "clean"
-                told(label, len(evaluation.material.pictures) * len(cells))
+                told(damage.label, len(evaluation.material.pictures) * len(cells))
         except BaseException:
             self._cancel(tuple(left))
             raise

@@ -23,9 +23,11 @@ from tempfile import gettempdir
 from yolo_qreg import __version__
 from yolo_qreg.data.shapes import cache_folder
 from yolo_qreg.errors import InputError
-from yolo_qreg.evaluation import evaluate as evaluation
+from yolo_qreg.evaluation import evaluate
+from yolo_qreg.evaluation.cells import MODEL_VERSIONS, release_of
+from yolo_qreg.evaluation.config import Settings
+from yolo_qreg.evaluation.material import load_material
 from yolo_qreg.evaluation.models import Subject, single_class
-from yolo_qreg.evaluation.tasks import MODEL_VERSIONS, Settings, release_of
 from yolo_qreg.files import locked, scratch_folder, sweep
 from yolo_qreg.host.datasets import prepare_for_trainings, resolve_data
 from yolo_qreg.host.origin import identify_data
@@ -203,16 +205,15 @@ def fill(job: CellsJob, *weights: bytes) -> Files:
             chosen.append(replace(subject, path=path))
         data = resolve_data(job.data)
         settings = replace(job.settings, data=data, out=folder, cells=store, cache=None, device_kind=None)
-        ready = evaluation.prepare(chosen, settings, _material(data, settings.limit, single_class=single_class(chosen)))
-        task = next(
-            t for t in ready.tasks if (t.damage.corruption, t.damage.severity) == (job.corruption, job.severity)
-        )
-        if {model: cell.name for model, cell in task.cells.items()} != job.names:
+        ready = evaluate.prepare(chosen, settings, _material(data, settings.limit, single_class=single_class(chosen)))
+        damage = next(damage for damage in ready.cells if damage.kind == (job.corruption, job.severity))
+        by_model = ready.cells[damage]
+        if {model: cell.name for model, cell in by_model.items()} != job.names:
             raise InputError(
                 f"node {platform.node()} would not get the same numbers: its pictures of {job.data}, its device or its "
                 "releases of torch, ultralytics, numpy, opencv-python or pillow differ from those here; make them equal"
             )
-        evaluation.fill(replace(ready, tasks=[task]), lambda *_: None)
+        evaluate.fill(replace(ready, cells={damage: by_model}), lambda *_: None)
         return read_files(store)
 
 
@@ -233,7 +234,7 @@ def _fingerprint(data: str, single_class: bool) -> str:
     return hashlib.sha256(json.dumps([releases, content], sort_keys=True).encode()).hexdigest()
 
 
-_material = cache(evaluation.load_material)
+_material = cache(load_material)
 """A node reads a data set once for all of its tasks."""
 
 

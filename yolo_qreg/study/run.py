@@ -21,7 +21,7 @@ from yolo_qreg.study.training import Machine, Site, Trainer, is_trained_in
 from yolo_qreg.study.transfer import adopted, take_over, write_manifest
 
 if TYPE_CHECKING:
-    from yolo_qreg.evaluation.sweep import Watch
+    from yolo_qreg.progress import Watch
 
 DEFAULT_SIZE = 640
 Part = Literal["all", "train", "evaluate"]
@@ -210,7 +210,7 @@ def check(study: Study, todo: Sequence[Place] = ()) -> None:
     Raises:
         InputError: Something cannot be used.
     """
-    from yolo_qreg.evaluation.evaluate import load_material, possible
+    from yolo_qreg.evaluation.material import load_material, possible
     from yolo_qreg.host.datasets import prepare_for_trainings, resolve_data
     from yolo_qreg.host.history import origin_of
     from yolo_qreg.host.origin import confirm_data
@@ -286,10 +286,11 @@ def evaluate_study(
         site: Where cells are filled.
         watch: Called with how many pictures models have to see; returns what is told of progress.
     """
-    from yolo_qreg.evaluation.damage import default_workers
-    from yolo_qreg.evaluation.evaluate import evaluate, load_material, prepare
+    from yolo_qreg.evaluation.config import Settings
+    from yolo_qreg.evaluation.evaluate import evaluate, prepare
+    from yolo_qreg.evaluation.material import load_material
     from yolo_qreg.evaluation.models import single_class, subjects, training_size
-    from yolo_qreg.evaluation.tasks import Settings
+    from yolo_qreg.evaluation.workers import default_workers
     from yolo_qreg.host.datasets import resolve_data
     from yolo_qreg.host.predict import device_type
 

@@ -27,7 +27,7 @@ from yolo_qreg.study.sharing import Shared, feeding, waves
 
 if TYPE_CHECKING:
     from yolo_qreg.evaluation.evaluate import Evaluation
-    from yolo_qreg.evaluation.sweep import Watch
+    from yolo_qreg.progress import Watch
 
 INTERRUPTED = 130
 """Status of a training that was stopped and can be continued."""
