@@ -98,6 +98,7 @@ def test_the_default_is_the_paper() -> None:
         "first_bits": None,
         "last_bits": None,
         "bn_images": 0,
+        "bn_tune": 0,
         "options": {},
         "activations": None,
         "activation_method": "",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         resume,
         run_study,
         train,
+        train_in_turn,
         unpack,
         write_report,
     )
@@ -59,6 +60,7 @@ _HOMES = {
     "resume": "yolo_qreg.api",
     "run_study": "yolo_qreg.api",
     "train": "yolo_qreg.api",
+    "train_in_turn": "yolo_qreg.api",
     "unpack": "yolo_qreg.api",
     "write_report": "yolo_qreg.api",
 }
@@ -90,6 +92,7 @@ __all__ = [
     "resume",
     "run_study",
     "train",
+    "train_in_turn",
     "unpack",
     "write_report",
 ]

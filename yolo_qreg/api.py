@@ -50,6 +50,30 @@ def train(config: TrainConfig) -> Path:
     return run.train(config)
 
 
+def train_in_turn(config: TrainConfig, quants: Sequence[QuantConfig]) -> list[Path]:
+    """Train several times, each from the best weights of the time before: at 8, then 4, then 2 bits.
+
+    A run takes over the float latents of the one before if both have the same method.
+
+    Args:
+        config: As for `train`; its `quant` is not used, and a `name` among its settings begins those of the runs.
+        quants: How weights are quantized, in turn.
+
+    Returns:
+        The run folders. If one is interrupted, resume it, and go on with the rest from its best.pt.
+
+    Raises:
+        InputError: As `train` does, for the first; what was trained is kept.
+    """
+    folders: list[Path] = []
+    name = config.settings.get("name")
+    for quant in quants:
+        settings = {**config.settings, **({"name": f"{name}-{quant.label}"} if name else {})}
+        model = folders[-1] / "weights" / "best.pt" if folders else config.model
+        folders.append(train(replace(config, quant=quant, model=model, settings=settings)))
+    return folders
+
+
 def resume(folder: str | Path, settings: Mapping[str, Any] | None = None, data: str | Path | None = None) -> Path:
     """Continue an interrupted training from its last epoch, or finish one that was killed while it ended.
 

@@ -38,6 +38,8 @@ class QuantConfig:
         bn_images: Training images on which BatchNorm statistics are estimated anew for the quantized EMA weights
             before each validation and save; 0 keeps the statistics of training. None, the default, is 256 at 4 bits
             and below, where it measurably helps, and 0 above. Numbers above 32 count in full batches of 32.
+        bn_tune: How many of the last epochs train BatchNorm's scales and shifts alone, with averaged, quantized weights
+            and BatchNorm statistics fixed.
         options: Further settings of the method, by name; those that are not given are filled in.
         activations: Bit width of what quantized convolutions read, 2..8; None leaves it in float.
         activation_method: A key of `yolo_qreg.quant.registry.ACTIVATIONS`: "lsq" learns steps, "pact" clipping bounds,
@@ -57,6 +59,7 @@ class QuantConfig:
     first_bits: int | None = None
     last_bits: int | None = None
     bn_images: int | None = None
+    bn_tune: int = 0
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     activations: int | None = None
     activation_method: str = ""
@@ -89,6 +92,8 @@ class QuantConfig:
             object.__setattr__(self, "bn_images", BN_IMAGES if self.bits <= BN_BITS else 0)
         if isinstance(self.bn_images, bool) or not isinstance(self.bn_images, int) or self.bn_images < 0:
             raise InputError(f"bn_images={self.bn_images!r} must be a number of images, 0 (off) or more")
+        if isinstance(self.bn_tune, bool) or not isinstance(self.bn_tune, int) or self.bn_tune < 0:
+            raise InputError(f"bn_tune={self.bn_tune!r} must be a number of epochs, 0 (off) or more")
 
         self._check_activations()
 

@@ -70,7 +70,7 @@ def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
     """Assert that two state dicts are equal bit for bit."""
     assert list(a) == list(b)
     different = [key for key, value in a.items() if not torch.equal(value, b[key])]
-    assert not different
+    assert not different, different[:6]
 
 
 def images() -> Tensor:

@@ -16,7 +16,8 @@ from yolo_qreg.settings import check_settings, parse_settings
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--method", default="dorefa", show_default=True, help="How weights are trained: dorefa, lsq, ...")
-@click.option("--bits", type=int, default=8, show_default=True, help="1-8 (lsq: 2-8), or 32 for the FP32 twin.")
+@click.option("--bits", default="8", show_default=True, help="1-8 (lsq: 2-8), or 32 for the FP32 twin.")
+@click.option("--progressive", is_flag=True, help="With --bits 8,4,2: train each from the one before.")
 @click.option("--option", "options", multiple=True, callback=pairs, metavar="KEY=VALUE", help="Setting of the method.")
 @click.option("--data", type=DATA, default="voc", show_default=True, help="voc, shapes or a data set's YAML file.")
 @click.option(
@@ -33,6 +34,7 @@ from yolo_qreg.settings import check_settings, parse_settings
 @click.option("--per-channel", is_flag=True, help="One step per output channel (lsq).")
 @click.option("--init", default="", metavar="[paper|mse]", help="How steps start (lsq).")
 @click.option("--bn-images", type=int, help="Images to re-estimate BatchNorm on; 0: off.  [default: 256 at 1-4 bits]")
+@click.option("--bn-tune", type=int, default=0, metavar="N", help="Train only BatchNorm's scales in the last N epochs.")
 @click.option("--activations", type=int, metavar="BITS", help="Quantize what convolutions read, 2-8.  [default: float]")
 @click.option("--activation-method", default="", metavar="[lsq|pact|observer]", help="How.  [default: lsq]")
 @click.option(
@@ -55,6 +57,7 @@ def command(settings: tuple[str, ...], resume: Path | None, **options: Any) -> N
     \b
     yolo-qreg train --bits 8 --method dorefa
     yolo-qreg train --bits 4 --method lsq --data shapes epochs=20 imgsz=320
+    yolo-qreg train --bits 8,4,2 --progressive --method lsq --data shapes epochs=20
     yolo-qreg train --resume runs/detect/dorefa-8bit
     yolo-qreg train --resume runs/detect/dorefa-8bit --data moved/data.yaml device=1
     """
@@ -70,11 +73,26 @@ def command(settings: tuple[str, ...], resume: Path | None, **options: Any) -> N
             raise InputError(f"--resume takes these from the run: {names}; drop them, or start a new run")
         from yolo_qreg import api
 
-        folder = api.resume(resume, passed, data)
+        folders = [api.resume(resume, passed, data)]
     else:
         data, model, seed = options.pop("data"), options.pop("model"), options.pop("seed")
-        config = TrainConfig(quant=QuantConfig(**options), data=data, model=model, seed=seed, settings=passed)
-        from yolo_qreg.api import train
+        quants = _quants(options.pop("bits"), progressive=options.pop("progressive"), **options)
+        config = TrainConfig(quant=quants[0], data=data, model=model, seed=seed, settings=passed)
+        from yolo_qreg.api import train, train_in_turn
 
-        folder = train(config)
-    click.echo(f"\nResults: {folder}\nWeights: {folder / 'weights' / 'best.pt'} (loads in plain Ultralytics)")
+        folders = train_in_turn(config, quants) if len(quants) > 1 else [train(config)]
+    for folder in folders:
+        click.echo(f"\nResults: {folder}\nWeights: {folder / 'weights' / 'best.pt'} (loads in plain Ultralytics)")
+
+
+def _quants(bits: str, *, progressive: bool, **options: Any) -> list[QuantConfig]:
+    """Return what is trained, all of it checked before anything is."""
+    try:
+        widths = [int(word) for word in bits.split(",")]
+    except ValueError as error:
+        raise InputError(f"--bits {bits!r} is no width; write 8, or 8,4,2 with --progressive") from error
+    if progressive and len(widths) == 1:
+        raise InputError(f"--progressive takes several widths, not {bits}; write --bits 8,4,2")
+    if not progressive and len(widths) > 1:
+        raise InputError(f"--bits {bits} are several trainings; add --progressive, or use the study command")
+    return [QuantConfig(bits=width, **options) for width in widths]

@@ -67,7 +67,8 @@ def call_after_steps(optimizer: optim.Optimizer, layers: Collection[QuantConv2d]
     @torch.no_grad()
     def after(*_: Any) -> None:
         for layer in chosen:
-            layer.quantizer.after_step(layer.weight)
+            if layer.weight.requires_grad:  # frozen ones do not move
+                layer.quantizer.after_step(layer.weight)
 
     if chosen:
         optimizer.register_step_post_hook(after)

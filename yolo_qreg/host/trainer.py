@@ -26,7 +26,7 @@ from yolo_qreg.config import QuantConfig
 from yolo_qreg.data.identity import RECORD
 from yolo_qreg.errors import InputError
 from yolo_qreg.files import absolute, scratch_folder, sweep, write_atomic
-from yolo_qreg.host import checkpoint, compat, history, hooks
+from yolo_qreg.host import checkpoint, compat, history, hooks, tuning
 from yolo_qreg.host.batchnorm import float_images, reestimate, training_images
 from yolo_qreg.host.datasets import refuse_code
 from yolo_qreg.host.labels import scanning
@@ -88,6 +88,8 @@ class QATTrainer(DetectionTrainer):
         try:
             super().__init__(cfg, overrides, _callbacks)
             check_precision(self.args.amp, self.device)
+            if not self.resume and self.quant.bn_tune >= self.epochs:
+                raise InputError(f"bn_tune={self.quant.bn_tune} leaves none of {self.epochs} epochs; use fewer")
         except BaseException:
             self.discard_empty_run()
             raise
@@ -276,9 +278,35 @@ class QATTrainer(DetectionTrainer):
         starts them anew, from seed and epoch. Gradients pending at an epoch's end are not in the checkpoint.
         """
         super()._model_train()
+        if self._tunes():  # before the draws of the epoch: what this one takes depends on what was loaded already
+            self._begin_tuning()
         drawn = draw_anew(self.args.seed, self.epoch, RANK, self.nan_recovery_attempts)
         restart_if_due(self.train_loader, drawn, first=self.epoch == self.start_epoch)
         hooks.begin_epoch(unwrap_model(self.model), self.epoch / self.epochs)
+
+    def _tunes(self) -> bool:
+        """Tell whether this is one of the last epochs, in which BatchNorm alone is trained."""
+        return bool(self.quant.bn_tune) and self.epoch >= self.epochs - self.quant.bn_tune
+
+    def _begin_tuning(self) -> None:
+        live = unwrap_model(self.model)
+        if self.epoch == self.epochs - self.quant.bn_tune:
+            self._snapshot = None
+            with self._baked_ema(estimate=True):
+                baked = self.ema.ema
+            tuning.settle(live, self.ema.ema, baked)
+            self._snapshot = None
+            if dist.is_available() and dist.is_initialized():  # statistics were estimated by the first worker
+                for value in live.state_dict().values():
+                    dist.broadcast(value, src=0)
+        self.ema.enabled = False
+        tuning.begin_epoch(live, self.optimizer)
+
+    def optimizer_step(self) -> None:
+        """Step as the host does; while BatchNorm is tuned, the averaged model follows at once."""
+        super().optimizer_step()
+        if self._tunes():
+            tuning.follow(self.ema.ema, unwrap_model(self.model))
 
     def validate(self) -> Any:
         """Validate the baked moving average instead of the latent one."""
@@ -351,18 +379,21 @@ class QATTrainer(DetectionTrainer):
             self.validator = validator
 
     @contextmanager
-    def _baked_ema(self, *, plain: bool = False) -> Iterator[None]:
+    def _baked_ema(self, *, plain: bool = False, estimate: bool | None = None) -> Iterator[None]:
         """Show the host a baked copy of the moving average, made once an epoch, in place of the latent one.
 
         Args:
             plain: Whether the copy is one that plain Ultralytics knows, whose activations are in float.
+            estimate: Whether BatchNorm statistics are estimated anew, if the settings say so; by default unless it is
+                being tuned to them.
         """
         ema = self.ema
         latent = ema.ema
         if self._snapshot is None or self._snapshot[0] != self.epoch:
             self._mend_ema(latent)
             baked = bake(deepcopy(latent), activations=True)
-            if self.quant.bn_images and RANK in {-1, 0}:
+            estimate = not self._tunes() if estimate is None else estimate
+            if self.quant.bn_images and estimate and RANK in {-1, 0}:
                 self._bn_loader = self._bn_loader or training_images(
                     self.args, self.data, self.quant.bn_images, self.stride
                 )

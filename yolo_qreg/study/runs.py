@@ -21,7 +21,13 @@ State = Literal["finished", "begun", "failed", "missing"]
 MARK = "run.json"
 """Written last into the folder of a run: its command and how it ended."""
 LOG = "training.log"
-OPTIONS = {"per_channel": "--per-channel", "init": "--init", "first_bits": "--first-bits", "last_bits": "--last-bits"}
+OPTIONS = {
+    "per_channel": "--per-channel",
+    "init": "--init",
+    "first_bits": "--first-bits",
+    "last_bits": "--last-bits",
+    "bn_tune": "--bn-tune",
+}
 
 
 @dataclass(frozen=True, slots=True)
