@@ -147,8 +147,8 @@ def test_options_are_checked_and_named(halves: None) -> None:
         QuantConfig(method="halves", bits=3, options={"limits": 1})
     with pytest.raises(InputError, match=r"options: noise='maybe' is unknown; choose one of on, off"):
         QuantConfig(method="halves", bits=3, options={"noise": "maybe"})
-    with pytest.raises(InputError, match=r"options: 'mode' is not one that lsq has \(none\)"):
-        QuantConfig(method="lsq", bits=3, options={"mode": 1})
+    with pytest.raises(InputError, match=r"options: 'mode' is not one that dorefa has \(none\)"):
+        QuantConfig(method="dorefa", bits=3, options={"mode": 1})
 
 
 def test_weights_have_the_rate_and_decay_of_their_method(run: Run) -> None:
