@@ -23,15 +23,7 @@ from corruptions.pixels import (
     three_channels,
 )
 from corruptions.tables import Blur, Defocus, Glass, Motion, Zoom
-from corruptions.truncation import (
-    SLACK,
-    gaussian_shortfall,
-    kernel_shortfall,
-    line_shortfall,
-    mean_shortfall,
-    truncate,
-    truncate_means,
-)
+from corruptions.truncation import SLACK, truncate, truncate_means
 
 
 def gaussian_blur(image: Image, level: Blur, draws: Draws) -> Image:
@@ -42,8 +34,7 @@ def gaussian_blur(image: Image, level: Blur, draws: Draws) -> Image:
 def _gaussian(image: Image, sigma: float) -> Image:
     blurred = smooth(image, sigma, sigma)
     extremes = square_extremes(image, len(gaussian_kernel(sigma)) // 2)
-    shortfall = gaussian_shortfall(sigma)
-    return by_rows(image, lambda rows: truncate_means(blurred[rows], shortfall, lambda: extremes(rows)))
+    return by_rows(image, lambda rows: truncate_means(blurred[rows], lambda: extremes(rows)))
 
 
 def defocus_blur(image: Image, level: Defocus, draws: Draws) -> Image:
@@ -54,8 +45,7 @@ def defocus_blur(image: Image, level: Defocus, draws: Draws) -> Image:
     middle, border = len(kernel) // 2, cv2.BORDER_REFLECT_101
     taps = {(y - middle, x - middle): float(weight) for (y, x), weight in np.ndenumerate(kernel) if weight}
     blurred, extremes = convolve(image, taps, border), tap_extremes(image, taps, border)
-    shortfall = kernel_shortfall(kernel)
-    return by_rows(image, lambda rows: truncate_means(blurred(rows), shortfall, lambda: extremes(rows)))
+    return by_rows(image, lambda rows: truncate_means(blurred(rows), lambda: extremes(rows)))
 
 
 @lru_cache(maxsize=32)
@@ -74,8 +64,7 @@ def motion_blur(image: Image, level: Motion, draws: Draws) -> Image:
     """Blur along a line within 45 degrees of horizontal, to one side."""
     taps = line_taps(level.radius, level.sigma, draws.angle(-45, 45), *image.shape[:2])
     blurred, extremes = convolve(image, taps), tap_extremes(image, taps)
-    shortfall = line_shortfall(level.radius, level.sigma)
-    return by_rows(image, lambda rows: truncate_means(blurred(rows), shortfall, lambda: extremes(rows)))
+    return by_rows(image, lambda rows: truncate_means(blurred(rows), lambda: extremes(rows)))
 
 
 def zoom_blur(image: Image, level: Zoom, draws: Draws) -> Image:
@@ -84,7 +73,6 @@ def zoom_blur(image: Image, level: Zoom, draws: Draws) -> Image:
     zooms = np.arange(1, level.stop, level.step)
     source = four_channels(image)
     grids = [magnified_grid(height, width, float(zoom)) for zoom in zooms[1:]]
-    shortfall = mean_shortfall(len(zooms))
 
     def zoomed(rows: slice) -> Image:
         total = 2 * source[rows]  # the picture, and the magnification by 1
@@ -94,7 +82,7 @@ def zoom_blur(image: Image, level: Zoom, draws: Draws) -> Image:
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
             total += cv2.warpAffine(source, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
         total /= len(zooms) + 1
-        return truncate_means(three_channels(total), shortfall)
+        return truncate_means(three_channels(total))
 
     return by_rows(image, zoomed)
 

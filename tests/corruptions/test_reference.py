@@ -79,17 +79,6 @@ def test_impulse_noise_hits_as_much_as_the_reference(severity: int, reference: M
     assert hit[0] == pytest.approx(hit[1], abs=4 * np.sqrt(2 * 0.25 / image.size))
 
 
-@pytest.mark.parametrize("name", ["gaussian_blur", "defocus_blur", "motion_blur", "glass_blur", "zoom_blur"])
-def test_even_areas_darken_where_the_reference_lets_them(name: str, reference: Mapping[str, np.ndarray]) -> None:
-    """Inside areas of one colour, rounding errors decide; ours are the reference's there too."""
-    image = reference["image"]
-    even = cv2.erode((image == cv2.blur(image, (5, 5))).all(axis=2).astype(np.uint8), np.ones((5, 5))) > 0
-    assert even.sum() > 20
-    for severity in (1, 2) if name != "glass_blur" else (2,):
-        ours = replay(image, name, severity, int(reference["seed"]))
-        assert (differences(ours, reference[name][severity - 1])[even] == 0).mean() > 0.97
-
-
 def test_the_reference_tells_levels_apart(reference: Mapping[str, np.ndarray]) -> None:
     """The picture is good enough for the comparison: neighbouring severities differ by far more than is let pass."""
     for name in CORRUPTIONS:

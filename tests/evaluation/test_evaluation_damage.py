@@ -21,6 +21,7 @@ import pytest
 from small_evaluations import contents, run, settings
 from ultralytics import RTDETR, YOLO
 
+import corruptions
 from yolo_qreg import __version__
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation import cells
@@ -188,6 +189,7 @@ def test_releases_are_those_that_run(shapes: Path, tmp_path: Path, monkeypatch: 
     (cell,) = by_model.values()
     found = cell.key["versions"]
     assert (found["cv2"], found["yolo_qreg"], found["PIL"]) == (cv2.__version__, __version__, PIL.__version__)
+    assert found["corruptions"] == corruptions.__version__
     assert "none" not in found.values()
 
 

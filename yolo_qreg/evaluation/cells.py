@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from yolo_qreg.evaluation.config import Settings
     from yolo_qreg.evaluation.models import Subject
 
-PICTURE_VERSIONS = ("yolo_qreg", "numpy", "cv2", "PIL")
+PICTURE_VERSIONS = ("yolo_qreg", "corruptions", "numpy", "cv2", "PIL")
 """Modules whose release damaged pictures depend on."""
 MODEL_VERSIONS = ("ultralytics", "torch", "torchvision")
 """Those that detections depend on as well."""

@@ -24,6 +24,7 @@ from corruptions.frost import frost_textures
 from corruptions.registry import CHANNELS, SMALLEST_SIDE
 from yolo_qreg import __version__
 from yolo_qreg.errors import InputError
+from yolo_qreg.evaluation.cells import release_of
 from yolo_qreg.evaluation.damage import Damage
 from yolo_qreg.evaluation.material import digest_of, possible
 from yolo_qreg.evaluation.results import Kind
@@ -152,7 +153,7 @@ def _claim(settings: CopySettings, digest: str) -> list[Path]:
         The YAML files of another state of the data set, which are removed: each comes back when its pictures are right.
     """
     key: dict[str, Any] = {"data": str(settings.data.resolve()), "seed": settings.seed, "format": settings.format}
-    key |= {"yolo-qreg": __version__}
+    key |= {"yolo-qreg": __version__, "corruptions": release_of("corruptions")}
     if "frost" in settings.corruptions:
         key["frost textures"] = frost_textures(settings.textures).source
     path = settings.out / SETTINGS
