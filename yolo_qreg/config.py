@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from yolo_qreg.errors import InputError
+from yolo_qreg.errors import InputError, did_you_mean
 from yolo_qreg.quant.registry import ACTIVATIONS, FLOAT_BITS, METHODS, MethodSpec
 
 BN_BITS = 4
@@ -154,8 +153,7 @@ class QuantConfig:
         known = [f.name for f in fields(cls)]
         for key in values:
             if key not in known:
-                near = get_close_matches(key, known, n=1, cutoff=0)[0]
-                raise InputError(f"quant key {key!r} is unknown; did you mean {near!r}?")
+                raise InputError(f"quant key {key!r} is unknown; {did_you_mean(key, known)}")
         return cls(**dict(values))
 
 

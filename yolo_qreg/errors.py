@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class InputError(ValueError):
     """Bad input, told in one line: the value, the rule it breaks and the remedy.
@@ -9,6 +12,16 @@ class InputError(ValueError):
     The command line prints the message alone and exits with status 2; a traceback is shown for every other
     exception, because those are defects.
     """
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """Return the remedy for a word that is none of those known: a question that names the nearest.
+
+    Example:
+        >>> did_you_mean("epoch", ["batch", "epochs"])
+        "did you mean 'epochs'?"
+    """
+    return f"did you mean {get_close_matches(str(word), list(known), n=1, cutoff=0)[0]!r}?"
 
 
 def first_line(error: BaseException, longest: int = 200) -> str:

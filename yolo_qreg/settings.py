@@ -10,7 +10,6 @@ import ast
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from yolo_qreg.errors import InputError
+from yolo_qreg.errors import InputError, did_you_mean
 
 OPTIONS = {"data": "--data", "model": "--model", "seed": "--seed", "resume": "--resume"}
 """Settings of the host that are options of ours."""
@@ -175,8 +174,7 @@ def check_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         if key in FIXED and value != FIXED[key]:
             raise InputError(f"{key}={value} does not fit: yolo-qreg train trains detectors; drop it")
         if key not in known and key not in _UNLISTED:
-            near = get_close_matches(str(key), known, n=1, cutoff=0)[0]
-            raise InputError(f"{shown(key)!r} is not an Ultralytics training setting; did you mean {near!r}?")
+            raise InputError(f"{shown(key)!r} is not an Ultralytics training setting; {did_you_mean(key, known)}")
         rule = RULES.get(key)
         if rule is not None and not rule.holds(value):
             remedy = rule.remedy or f"leave it out for {known.get(key)}"

@@ -19,10 +19,11 @@ from PIL import Image
 
 from yolo_qreg.data import shapes, shapes_render
 from yolo_qreg.data.registry import named_data
-from yolo_qreg.data.shapes import CLASS_NAMES, ensure_shapes, shapes_digest
+from yolo_qreg.data.shapes import ensure_shapes, shapes_digest
 from yolo_qreg.data.shapes_forms import OUTLINES, UNIT, Placement, rasterise
 from yolo_qreg.data.shapes_random import Words
 from yolo_qreg.data.shapes_render import SIZE, compose, render
+from yolo_qreg.data.shapes_spec import CLASS_NAMES
 from yolo_qreg.errors import InputError
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ import yaml
 from ultralytics.utils import SETTINGS
 
 from yolo_qreg.data.identity import RECORD
-from yolo_qreg.data.shapes import CLASS_NAMES
+from yolo_qreg.data.shapes_spec import CLASS_NAMES
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.models import (
     Subject,

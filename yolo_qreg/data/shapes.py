@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from yolo_qreg.data.shapes_spec import CLASS_NAMES, VERSION
 from yolo_qreg.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-CLASS_NAMES: tuple[str, ...] = ("circle", "ring", "crescent", "triangle", "square", "hexagon", "star", "cross")
-"""Names by class number."""
-VERSION = 1
-"""Part of the folder's name; goes up whenever a pixel or a label of any picture changes."""
 TRAIN_COUNT, VAL_COUNT = 800, 200
 
 _MANIFEST = "manifest.json"

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_qreg.data.shapes import CLASS_NAMES, VERSION
 from yolo_qreg.data.shapes_forms import (
     DISTRACTORS,
     OUTLINES,
@@ -26,6 +25,7 @@ from yolo_qreg.data.shapes_forms import (
     rasterise,
 )
 from yolo_qreg.data.shapes_random import Words
+from yolo_qreg.data.shapes_spec import CLASS_NAMES, VERSION
 
 SIZE = 320
 """Side of a picture in pixels."""

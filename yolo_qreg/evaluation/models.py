@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from yolo_qreg.data.shapes import CLASS_NAMES as SHAPES_NAMES
+from yolo_qreg.data import shapes_spec
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.results import Model
 from yolo_qreg.export.describe import describe, says_what_it_is
@@ -251,4 +251,4 @@ def _is_shipped(subject: Subject) -> bool:
 
 
 def _knows_shapes(subject: Subject) -> bool:
-    return subject.names == SHAPES_NAMES
+    return subject.names == shapes_spec.CLASS_NAMES

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import yaml
 
 from corruptions import select
 from yolo_qreg.config import STRIDE, QuantConfig
-from yolo_qreg.errors import InputError
+from yolo_qreg.errors import InputError, did_you_mean
 from yolo_qreg.files import write_atomic
 from yolo_qreg.quant.registry import FLOAT_BITS
 
@@ -222,8 +221,7 @@ def _check_keys(values: Mapping[str, Any], kind: type, what: str) -> None:
     known = [entry.name for entry in fields(kind)]
     for key in values:
         if key not in known:
-            near = get_close_matches(str(key), known, n=1, cutoff=0)[0]
-            raise InputError(f"{what} key {key!r} is unknown; did you mean {near!r}?")
+            raise InputError(f"{what} key {key!r} is unknown; {did_you_mean(key, known)}")
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
