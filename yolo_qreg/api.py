@@ -152,7 +152,7 @@ def evaluate(config: EvalConfig, *, quiet: bool = False) -> Results:
     from yolo_qreg.evaluation import evaluate as work
     from yolo_qreg.evaluation.choice import choose, settle
     from yolo_qreg.evaluation.results import save
-    from yolo_qreg.report import write_report as write_page
+    from yolo_qreg.report.evaluation import write_report as write_page
 
     tell = teller(quiet)
     baseline = None if config.baseline is None else Path(config.baseline)
@@ -213,8 +213,8 @@ def run_study(
         )
         if part == "train" or not done.finished:
             return done
-        from yolo_qreg.report import write_report as write_page
-        from yolo_qreg.report.study_report import write_study_report
+        from yolo_qreg.report.evaluation import write_report as write_page
+        from yolo_qreg.report.study import write_study_report
 
         for seed, results in done.results.items():
             write_page(done.folder / f"seed-{seed}", results)
@@ -354,9 +354,9 @@ def write_report(folder: str | Path, palette: str = "paper") -> Path:
 
     folder = Path(folder)
     if (folder / PLAN).is_file():
-        from yolo_qreg.report.study_report import write_study_report
+        from yolo_qreg.report.study import write_study_report
 
         return write_study_report(load_study(str(folder / PLAN)), folder, palette)
-    from yolo_qreg.report import write_report as write_page
+    from yolo_qreg.report.evaluation import write_report as write_page
 
     return write_page(folder, palette=palette)

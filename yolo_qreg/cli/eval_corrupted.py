@@ -96,8 +96,8 @@ def command(
 def show(results: Results, out: Path) -> None:
     """Print what an evaluation found, and where it lies."""
     from yolo_qreg.evaluation.results import FEW_PICTURES
+    from yolo_qreg.report.evaluation import print_summary
     from yolo_qreg.report.page import PAGE
-    from yolo_qreg.report.terminal import print_summary
 
     if left_out := results.setup.get("pictures left out"):
         click.echo(

@@ -119,7 +119,7 @@ def command(
 def _run(study: Study, folder: Path, part: Part, *, jobs: int, **how: Any) -> bool:
     """Do a part of a study, show what came of it, and tell whether all that was to be done is done."""
     from yolo_qreg.api import run_study
-    from yolo_qreg.report.study_report import print_study_summary
+    from yolo_qreg.report.study import print_study_summary
 
     done = run_study(study, folder, jobs=jobs, part=part, **how)
     if done.page:

@@ -14,7 +14,6 @@ from yolo_qreg.findings import paper
 from yolo_qreg.findings.gather import Findings
 from yolo_qreg.findings.losses import Gap
 from yolo_qreg.findings.names import method_title, title_of
-from yolo_qreg.findings.pool import label_of
 from yolo_qreg.findings.spread import SeedMean
 from yolo_qreg.quant.registry import METHODS
 
@@ -113,7 +112,7 @@ def judge(findings: Findings) -> tuple[Judged, ...]:
 
 
 def _gain(method: str, bits: int, corruption: str, sign: int, findings: Findings) -> tuple[Part, ...]:
-    found = findings.pool.gain(label_of(method, bits), corruption) if findings.pool else None
+    found = findings.pool.gain(findings.label(method, bits), corruption) if findings.pool else None
     printed = paper.gain(method, bits, corruption) if findings.comparable(corruption) else None
     return (Part(estimate=found, sign=sign, paper=printed),)
 
@@ -129,7 +128,7 @@ def _everywhere(method: str, bits: int, findings: Findings) -> tuple[Part, ...]:
 def _order(method: str, widths: tuple[int, ...], findings: Findings) -> tuple[Part, ...]:
     parts = []
     for more, fewer in pairwise(widths):
-        labels = label_of(method, more), label_of(method, fewer)
+        labels = findings.label(method, more), findings.label(method, fewer)
         parts.append(
             Part(
                 label=f"{more} against {fewer} bits",
@@ -142,7 +141,7 @@ def _order(method: str, widths: tuple[int, ...], findings: Findings) -> tuple[Pa
 
 
 def _losses(method: str, bits: int, measure: Callable[[Gap], float], findings: Findings) -> tuple[Part, ...]:
-    return (Part(estimate=findings.loss_change(label_of(method, bits), measure), sign=-1),)
+    return (Part(estimate=findings.loss_change(findings.label(method, bits), measure), sign=-1),)
 
 
 MEASURES: dict[str, tuple[str, Callable[[Gap], float], tuple[int, ...]]] = {

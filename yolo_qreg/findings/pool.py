@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from yolo_qreg.config import QuantConfig
-from yolo_qreg.evaluation.results import ALL, CLEAN, ClassScore, Delta, Model, Results, Score
+from yolo_qreg.evaluation.results import ALL, CLEAN, Delta, Results
 from yolo_qreg.evaluation.summary import equation5
+from yolo_qreg.findings.gains import Unit
 from yolo_qreg.findings.spread import SeedMean, difference, of_deltas, over_seeds
 from yolo_qreg.quant.registry import FLOAT_BITS
 from yolo_qreg.study.plan import Study
 
 OF_ONE_SEED = ("command", "gallery")
 """What the setup of an evaluation says that is not about the study."""
-Cell = tuple[str, int]
+Damage = tuple[str, int]
 """Corruption and severity."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """A quantizer at a width: one training for each seed; no quantizer for FP32."""
-
-    label: str
-    method: str | None
-    bits: int
-
-
-def label_of(method: str, bits: int) -> str:
-    """Return the label of a quantizer's unit at a width."""
-    return QuantConfig(method=method, bits=bits).label
 
 
 def units_of(study: Study) -> tuple[Unit, ...]:
@@ -43,29 +29,53 @@ def units_of(study: Study) -> tuple[Unit, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
     """What evaluations of several seeds say together.
 
     Attributes:
         units: Those with results, FP32 first.
         seeds: By unit, its seeds with results.
-        deltas: By unit and cell, each seed's delta against its own twin; cells are those of `Results.deltas`.
+        deltas: By unit and damage, each seed's delta against its own twin: the damage is that of `Results.deltas`.
         levels: By unit, mAP in points for each seed: clean, and the mean over corruptions and severities (`all`).
-        results: Means over seeds in the form of one evaluation, so that its tables and figures serve here too: models
-            are units, and intervals are those of `spread.SeedMean`.
+        corruptions: Those evaluated, in published order.
+        severities: Those evaluated.
+        classes: The names of what is labelled in the pictures.
+        pictures: How many there are.
+        sizes: By unit, of its weights in MB.
+        setup: What all seeds were evaluated with.
     """
 
     units: tuple[Unit, ...]
     seeds: Mapping[str, tuple[int, ...]]
-    deltas: Mapping[tuple[str, Cell], Mapping[int, Delta]]
+    deltas: Mapping[tuple[str, Damage], Mapping[int, Delta]]
     levels: Mapping[tuple[str, str], Mapping[int, float]]
-    results: Results
+    corruptions: tuple[str, ...]
+    severities: tuple[int, ...]
+    classes: tuple[str, ...]
+    pictures: int
+    sizes: Mapping[str, float]
+    setup: dict[str, Any]
 
     @property
-    def twin(self) -> str:
-        """The label of FP32."""
-        return self.results.baseline
+    def baseline(self) -> Unit:
+        """FP32."""
+        return self.units[0]
+
+    @property
+    def compared(self) -> tuple[Unit, ...]:
+        """The quantized ones."""
+        return self.units[1:]
+
+    @property
+    def fewest_seeds(self) -> int:
+        """Of any unit."""
+        return min(map(len, self.seeds.values()))
+
+    @property
+    def most_seeds(self) -> int:
+        """Of any unit."""
+        return max(map(len, self.seeds.values()))
 
     def gain(self, unit: str, corruption: str = ALL, severity: int = 0) -> SeedMean | None:
         """Return what a unit gains on its twins in points; None where that is not known."""
@@ -83,9 +93,9 @@ class Pool:
 
     def equation5(self, unit: str) -> float | None:
         """Return the mean over seeds of Equation 5 against the twin of the seed; None for FP32."""
-        if unit == self.twin:
+        if unit == self.baseline.label:
             return None
-        ours, twins = self.levels[unit, ALL], self.levels[self.twin, ALL]
+        ours, twins = self.levels[unit, ALL], self.levels[self.baseline.label, ALL]
         return math.fsum(equation5(twins[seed], points) for seed, points in ours.items()) / len(ours)
 
 
@@ -96,89 +106,35 @@ def pool(study: Study, by_seed: Mapping[int, Results]) -> Pool | None:
         study: Says which model is which.
         by_seed: Of the same corruptions and severities.
     """
-    named = {(run.quant.label, run.seed): run.name for run in study.runs()}
-    held = {
-        (label, seed): name
-        for (label, seed), name in named.items()
-        if seed in by_seed and name in {model.name for model in by_seed[seed].models}
-    }
-    units = tuple(unit for unit in units_of(study) if any(label == unit.label for label, _ in held))
-    if not by_seed or not units or units[0].method is not None:
+    runs = {(seed, model.name): model for seed, results in by_seed.items() for model in results.models}
+    held = {run.name: run for run in study.runs() if (run.seed, run.name) in runs}
+    units = tuple(unit for unit in units_of(study) if any(run.quant.label == unit.label for run in held.values()))
+    if not units or units[0].method is not None:
         return None
-    renamed = {name: label for (label, _), name in held.items()}
-    seeds = {unit.label: tuple(seed for label, seed in held if label == unit.label) for unit in units}
-    deltas: dict[tuple[str, Cell], dict[int, Delta]] = {}
+    deltas: dict[tuple[str, Damage], dict[int, Delta]] = {}
     for seed, results in by_seed.items():
         for delta in results.deltas:
-            if delta.model in renamed:
-                cell = (delta.corruption, delta.severity)
-                deltas.setdefault((renamed[delta.model], cell), {})[seed] = delta
-    return Pool(units, seeds, deltas, _levels(held, by_seed), _together(units, by_seed, renamed, deltas))
-
-
-def _levels(
-    held: Mapping[tuple[str, int], str], by_seed: Mapping[int, Results]
-) -> dict[tuple[str, str], dict[int, float]]:
-    found: dict[tuple[str, str], dict[int, float]] = {}
-    for (label, seed), name in held.items():
-        results = by_seed[seed]
-        found.setdefault((label, CLEAN), {})[seed] = 100 * results.score(name).map50_95
-        found.setdefault((label, ALL), {})[seed] = 100 * results.mean(name, results.corruptions)
-    return found
-
-
-def _together(
-    units: Sequence[Unit],
-    by_seed: Mapping[int, Results],
-    renamed: Mapping[str, str],
-    deltas: Mapping[tuple[str, Cell], Mapping[int, Delta]],
-) -> Results:
+            if run := held.get(delta.model):
+                deltas.setdefault((run.quant.label, (delta.corruption, delta.severity)), {})[seed] = delta
+    levels: dict[tuple[str, str], dict[int, float]] = {}
+    for name, run in held.items():
+        results = by_seed[run.seed]
+        levels.setdefault((run.quant.label, CLEAN), {})[run.seed] = 100 * results.score(name).map50_95
+        levels.setdefault((run.quant.label, ALL), {})[run.seed] = 100 * results.mean(name, results.corruptions)
     first = next(iter(by_seed.values()))
-    everything = list(by_seed.values())
-    models = {renamed[m.name]: m for results in reversed(everything) for m in results.models if m.name in renamed}
-    setup = {
-        key: value
-        for key, value in first.setup.items()
-        if key not in OF_ONE_SEED and all(results.setup.get(key) == value for results in everything)
-    }
-    return Results(
-        models=tuple(_model(unit, models[unit.label]) for unit in units),
-        baseline=units[0].label,
+    return Pool(
+        units=units,
+        seeds={unit.label: tuple(levels[unit.label, ALL]) for unit in units},
+        deltas=deltas,
+        levels=levels,
         corruptions=first.corruptions,
-        severities=first.severities,
-        scores=_means([s for r in everything for s in r.scores], renamed, lambda s: (s.corruption, s.severity)),
-        class_scores=_means(
-            [s for r in everything for s in r.class_scores], renamed, lambda s: (s.corruption, s.severity, s.name)
-        ),
-        deltas=tuple(_delta(label, *cell, of_deltas(found)) for (label, cell), found in deltas.items()),
-        setup=setup,
+        severities=tuple(sorted(first.severities)),
+        classes=tuple(dict.fromkeys(score.name for score in first.class_scores)),
+        pictures=first.score(first.baseline).images,
+        sizes={run.quant.label: runs[run.seed, name].size_mb for name, run in reversed(held.items())},
+        setup={
+            key: value
+            for key, value in first.setup.items()
+            if key not in OF_ONE_SEED and all(results.setup.get(key) == value for results in by_seed.values())
+        },
     )
-
-
-def _delta(label: str, corruption: str, severity: int, gain: SeedMean) -> Delta:
-    return Delta(model=label, corruption=corruption, severity=severity, value=gain.value, low=gain.low, high=gain.high)
-
-
-def _model(unit: Unit, model: Model) -> Model:
-    return Model(name=unit.label, file=model.file, sha256="", method=unit.method, bits=unit.bits, size_mb=model.size_mb)
-
-
-Row = TypeVar("Row", Score, ClassScore)
-
-
-def _means(rows: Iterable[Row], renamed: Mapping[str, str], key: Callable[[Row], object]) -> tuple[Row, ...]:
-    """Return one row for all that are of the same unit and key, its numbers their means as far as there are some."""
-    groups: dict[object, list[Row]] = {}
-    for row in rows:
-        if row.model in renamed:
-            groups.setdefault((renamed[row.model], key(row)), []).append(row)
-    return tuple(_mean(group, renamed) for group in groups.values())
-
-
-def _mean(group: Sequence[Row], renamed: Mapping[str, str]) -> Row:
-    means: dict[str, Any] = {"model": renamed[group[0].model]}
-    for entry in fields(group[0]):
-        known = [value for value in (getattr(row, entry.name) for row in group) if isinstance(value, float)]
-        if known:
-            means[entry.name] = math.fsum(known) / len(known)
-    return replace(group[0], **means)

@@ -1,25 +1,34 @@
-"""The page's figures as PNG and PDF files, for papers and slides; the same bytes for the same results."""
+"""Figures drawn by matplotlib: PNG and PDF files for papers and slides, and SVG as part of a page.
+
+The same bytes for the same numbers. In a page text stays text, colours follow it into the dark, and a title says what
+each figure and each of its parts is.
+"""
 
 from __future__ import annotations
 
+import io
 import math
+import re
 import textwrap
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from yolo_qreg.evaluation.results import Results
+from markupsafe import Markup, escape
+
+from yolo_qreg.evaluation.estimate import Estimate
 from yolo_qreg.files import write_atomic
-from yolo_qreg.findings.losses import History
-from yolo_qreg.findings.names import kind_of, title_of
+from yolo_qreg.findings.names import title_of
 from yolo_qreg.fonts import font_for
-from yolo_qreg.report import classes, curves, heatmap, palette
-from yolo_qreg.report.charts import COLOURS, Chart, tick
-from yolo_qreg.report.text import compared, file_names
+from yolo_qreg.report import palette
+from yolo_qreg.report.panels import Chart, Dot, Dots, HeatMap, Line, MapCell, Panel
+from yolo_qreg.report.text import DASH, MINUS, number, with_interval
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -29,59 +38,81 @@ NO_DATES: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-STYLE: dict[str, Any] = {
-    "font.size": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "axes.titlesize": 8,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "lines.linewidth": 1.3,
-    "lines.markersize": 3,
-    "legend.frameon": False,
-    "pdf.fonttype": 42,
-    "text.parse_math": False,  # a dollar in a name is a dollar
-}
-PER_ROW = 5
+NO_ORIGIN = {"Date": None, "Creator": None, "Format": None, "Type": None}
+COLUMNS = 5
+"""Of a heat map."""
+TITLE_INCHES, KEY_INCHES = 0.26, 0.3
+NAME_LETTERS = 12
+"""In a line of a cell; a name has at most two lines."""
+LONGEST = 22
+"""Letters of the name of a row of dots."""
+NAME_INCHES = 0.065
+"""Of a letter of such a name."""
+FOOT_LETTERS_PER_INCH = 18
+"""Of 7 points."""
 STICKS_OUT = 0.01
 """Inches."""
-LETTERS_PER_INCH = 18
-"""Of 7 points."""
+WIDEST = 1.3
+"""How far a figure of a page may grow beyond the size it is drawn for."""
 
 
-def write_figures(
-    folder: Path, results: Results, losses: Mapping[str, History], colours: palette.Name
-) -> tuple[Path, ...]:
-    """Write FOLDER/figures: heat maps, severity, classes and losses, each where there is something to show.
+def _style_of(ink: tuple[float, float, float], muted: tuple[float, float, float]) -> dict[str, Any]:
+    return {
+        "font.size": 8,
+        "xtick.labelsize": 7.5,
+        "ytick.labelsize": 7.5,
+        "axes.titlesize": 8,
+        "axes.titlelocation": "left",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.spines.left": False,
+        "axes.linewidth": 0.6,
+        "axes.edgecolor": muted,
+        "axes.labelcolor": muted,
+        "text.color": ink,
+        "xtick.color": muted,
+        "ytick.color": muted,
+        "xtick.major.size": 0,
+        "ytick.major.size": 0,
+        "lines.linewidth": 1.3,
+        "lines.markersize": 3,
+        "legend.frameon": False,
+        "pdf.fonttype": 42,
+        "svg.fonttype": "none",
+        "text.parse_math": False,  # a dollar in a name is a dollar
+    }
 
-    Figures of an earlier evaluation that this one does not have are removed.
 
-    Args:
-        folder: Where the results lie.
-        results: The evaluation.
-        losses: Of the trainings that are known.
-        colours: Palette of the heat maps.
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """What a file shows: panels in rows, with one key.
+
+    Attributes:
+        name: Of the file, without ending.
+        panels: All of one kind.
+        per_row: How many stand side by side.
+    """
+
+    name: str
+    panels: tuple[Panel, ...]
+    per_row: int = 1
+
+
+def write_figures(folder: Path, sheets: Iterable[Sheet], colours: palette.Name) -> tuple[Path, ...]:
+    """Write FOLDER/figures, and remove those of an earlier report that this one does not have.
 
     Returns:
         The files, each figure as PNG before PDF.
     """
-    return write_named(folder, _figures(results, losses, colours))
-
-
-def write_named(folder: Path, found: Iterable[tuple[str, Figure]]) -> tuple[Path, ...]:
-    """Write FOLDER/figures, as `write_figures` does: figures by name, drawn one after another in one style."""
     written = []
-    with _style():
-        for name, figure in found:
+    with drawing():
+        for sheet in sheets:
+            figure = _sheet(sheet, colours)
             _take_fonts(figure)
             figure.draw_without_rendering()
             figure.set_layout_engine("none")  # laid out once, for both files
             for ending, metadata in NO_DATES.items():
-                path = folder / FOLDER / f"{name}.{ending}"
+                path = folder / FOLDER / f"{sheet.name}.{ending}"
                 _save(figure, path, ending, metadata)
                 written.append(path)
     for ending in NO_DATES:
@@ -89,6 +120,273 @@ def write_named(folder: Path, found: Iterable[tuple[str, Figure]]) -> tuple[Path
             if old not in written:
                 old.unlink()
     return tuple(written)
+
+
+def svg(panel: Panel, name: str, colours: palette.Name) -> Markup:
+    """Return a panel as part of a page, without its title, which the page prints above it; to be called in `drawing`.
+
+    Args:
+        panel: What to draw.
+        name: Unique in the page.
+        colours: Palette of heat maps.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    width, height = _inches(panel)
+    left, right, bottom, top = _margins(panel)
+    notes: list[str] = []
+    stream = io.StringIO()
+    matplotlib.rcParams["svg.hashsalt"] = name
+    figure = Figure(figsize=(width, height))
+    inside = 1 - (left + right) / width, 1 - (bottom + top) / height
+    axes = figure.add_axes((left / width, bottom / height, *inside))
+    draw(axes, panel, colours, notes)
+    figure.savefig(stream, format="svg", transparent=True, metadata=NO_ORIGIN)
+    return _for_page(stream.getvalue(), panel.title, width, notes, colours)
+
+
+def _margins(panel: Panel) -> tuple[float, float, float, float]:
+    """Return what a panel of a page has around its axes for marks and names: left, right, bottom and top, in inches."""
+    if isinstance(panel, HeatMap):
+        return 0.0, 0.0, 0.0, 0.0
+    if isinstance(panel, Dots):
+        return 0.15 + NAME_INCHES * max((len(_cut(row.name)) for row in panel.rows), default=0), 0.1, 0.22, 0.03
+    return (0.27, 0.05, 0.2, 0.05) if panel.small else (0.42, 0.08, 0.4, 0.08)
+
+
+def _for_page(text: str, title: str, width: float, notes: Sequence[str], colours: palette.Name) -> Markup:
+    """Turn a file of matplotlib's into an element: colours as variables, titles, no identifiers that repeat."""
+    known = palette.variables(colours)
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<\?.*?\?>|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r'<g id="note(\d+)">', lambda found: f"<g><title>{escape(notes[int(found[1])])}</title>", text)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    text = re.sub(r"(fill|stroke): (#[0-9a-f]{6})", lambda found: f"{found[1]}: {known[found[2]]}", text)
+    text = re.sub(r"font-family: [^;\"]*;? ?| transform=\"rotate\(-?0 [^\"]*\"", "", text)
+    text = re.sub(r' (d|x|y)="([^"]*)"', lambda found: f' {found[1]}="{_short(found[2])}"', text)
+    text = text.replace("xlink:href", "href")
+    box = re.search(r'viewBox="[^"]*"', text)
+    assert box is not None
+    limit = f"max-width:{WIDEST * width * 96:.0f}px"
+    head = f'<svg {box[0]} class="chart" style="{limit}" role="img"><title>{escape(title)}</title>'
+    return Markup(re.sub(r"\s*\n\s*", "\n", head + text[text.index(">") + 1 :]).strip())
+
+
+def _short(numbers: str) -> str:
+    return re.sub(r"(\.\d\d)\d+", r"\1", " ".join(numbers.split()))
+
+
+def _inches(panel: Panel) -> tuple[float, float]:
+    """Return width and height of a panel without its title: text of all panels has about one size on a page."""
+    if isinstance(panel, HeatMap):
+        return 3.7, 0.62 * math.ceil(len(panel.cells) / COLUMNS)
+    if isinstance(panel, Dots):
+        return 3.9, 0.19 * max(len(panel.rows), 2) + 0.45
+    return (1.9, 1.3) if panel.small else (4.0, 2.6)
+
+
+def _sheet(sheet: Sheet, colours: palette.Name) -> Figure:
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    columns = min(sheet.per_row, len(sheet.panels))
+    rows = math.ceil(len(sheet.panels) / columns)
+    width, height = (max(sides) for sides in zip(*map(_inches, sheet.panels), strict=True))
+    size = columns * width, rows * (height + TITLE_INCHES) + KEY_INCHES
+    figure = Figure(figsize=size, layout="constrained")
+    for index, panel in enumerate(sheet.panels):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        draw(axes, panel, colours, [])
+        about = f" {panel.about}" if isinstance(panel, HeatMap) and panel.about else ""
+        axes.set_title(f"{panel.title}{about}")
+    first = sheet.panels[0]
+    if isinstance(first, Chart):
+        lines = {line.name: line for panel in sheet.panels if isinstance(panel, Chart) for line in panel.lines}
+        handles = [
+            Line2D([], [], color=_line_colour(line.index), linestyle=_dashes(line.index)) for line in lines.values()
+        ]
+        figure.legend(handles, list(lines), loc="outside lower left", ncols=4)
+    else:
+        foot = (
+            _scale(first)
+            if isinstance(first, HeatMap)
+            else f"{first.x_label}; full: corrupted pictures, hollow: clean ones"
+        )
+        wrapped = textwrap.fill(foot, int(FOOT_LETTERS_PER_INCH * size[0]))
+        figure.supxlabel(wrapped, x=0.01, ha="left", fontsize=6.5, color=_colour(palette.weak("muted")))
+    return figure
+
+
+def _scale(panel: HeatMap) -> str:
+    key = f"points of mAP; white 0, full colour {number(panel.limit)}"
+    return f"{key}; dashed, in parentheses: the 95% interval includes 0"
+
+
+def draw(axes: Axes, panel: Panel, colours: palette.Name, notes: list[str]) -> None:
+    """Draw a panel.
+
+    Args:
+        axes: Where.
+        panel: What.
+        colours: Palette of heat maps.
+        notes: Takes what parts of it are called; their identifiers end in its place there.
+    """
+    if isinstance(panel, HeatMap):
+        _draw_map(axes, panel, colours, notes)
+    elif isinstance(panel, Dots):
+        _draw_dots(axes, panel, notes)
+    else:
+        _draw_chart(axes, panel, notes)
+
+
+def _note(artist: Artist, text: str, notes: list[str]) -> None:
+    artist.set_gid(f"note{len(notes)}")
+    notes.append(text)
+
+
+def _draw_map(axes: Axes, panel: HeatMap, colours: palette.Name, notes: list[str]) -> None:
+    from matplotlib.patches import Rectangle
+
+    ink, muted = _colour(palette.TEXT["light"]), _colour(palette.weak("muted"))
+    axes.set_axis_off()
+    axes.set(xlim=(0, COLUMNS), ylim=(math.ceil(len(panel.cells) / COLUMNS), 0))
+    style = "italic" if panel.paper else "normal"
+    for index, cell in enumerate(panel.cells):
+        down, across = divmod(index, COLUMNS)
+        name = title_of(cell.corruption)
+        box = axes.add_patch(Rectangle((across + 0.02, down + 0.02), 0.96, 0.96, **_look(cell, panel.limit, colours)))
+        shade = ink if cell.side in {"better", "worse", "zero"} else muted
+        words = "\n".join(textwrap.wrap(name, NAME_LETTERS))
+        axes.text(across + 0.5, down + 0.3, words, ha="center", va="center", fontsize=6.5, color=shade, linespacing=1)
+        text = axes.text(
+            across + 0.5, down + 0.74, cell.text, ha="center", va="center", fontsize=9, color=shade, fontstyle=style
+        )
+        for artist in (box, text):
+            _note(artist, f"{name}: {cell.note or cell.text}", notes)
+
+
+def _look(cell: MapCell, limit: float, colours: palette.Name) -> dict[str, Any]:
+    """Return how a cell looks: its colour laid over the page, a dashed ring where undecided, a wash where blank."""
+    if cell.side in {"better", "worse"}:
+        pair = palette.PALETTES[colours]["light"]
+        top = _colour(pair.better if cell.side == "better" else pair.worse)
+        return {"facecolor": (*top, palette.strength(cell.points or 0.0, limit)), "linewidth": 0}
+    if cell.side == "blank":
+        return {"facecolor": _colour(palette.weak("wash")), "linewidth": 0}
+    dashes = {"linestyle": (0, (3, 2)), "edgecolor": _colour(palette.weak("ring"))}
+    plain = {"edgecolor": _colour(palette.weak("faint"))}
+    return {"facecolor": "none", "linewidth": 0.7, **(dashes if cell.side == "undecided" else plain)}
+
+
+def _draw_chart(axes: Axes, panel: Chart, notes: list[str]) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    for line in panel.lines:
+        _draw_line(axes, line, panel.marked, notes)
+    if panel.y_range:
+        low, high = panel.y_range
+        axes.set_ylim(low, high + 0.03 * (high - low))
+    _grid(axes, "y")
+    axes.yaxis.set_major_locator(MaxNLocator(3 if panel.small else 5))
+    if not panel.marked:
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    if panel.x_ticks:
+        axes.set_xticks([value for value, _ in panel.x_ticks], [text for _, text in panel.x_ticks])
+    if not panel.small:
+        axes.set_xlabel(panel.x_label)
+    else:
+        axes.tick_params(pad=2, labelsize=7)
+    axes.yaxis.set_major_formatter(FuncFormatter(_tick)) if panel.y_range else None
+
+
+def _tick(value: float, _: int | None = None) -> str:
+    return f"{value:g}".replace("-", MINUS)
+
+
+def _grid(axes: Axes, axis: str) -> None:
+    """Draw thin lines behind everything, and a stronger one at 0 where that is inside."""
+    axes.grid(axis=axis, color=_colour(palette.weak("faint")), linewidth=0.5)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+    low, high = sorted(axes.get_ylim() if axis == "y" else axes.get_xlim())
+    if low < 0 < high:
+        line = axes.axhline if axis == "y" else axes.axvline
+        line(0, color=_colour(palette.weak("ring")), linewidth=0.7, zorder=0.9)
+
+
+def _draw_line(axes: Axes, line: Line, marked: bool, notes: list[str]) -> None:
+    shade = _line_colour(line.index)
+    marker = "o" if marked or len(line.x) == 1 else None
+    (drawn,) = axes.plot(line.x, line.y, color=shade, linestyle=_dashes(line.index), marker=marker)
+    _note(drawn, line.name, notes)
+    if line.bars:
+        low, high = zip(*line.bars, strict=True)
+        axes.vlines(line.x, low, high, color=shade, linewidth=0.9)
+    if line.band:
+        low, high = zip(*line.band, strict=True)
+        axes.fill_between(line.x, low, high, color=shade, alpha=0.18, linewidth=0)
+
+
+def _draw_dots(axes: Axes, panel: Dots, notes: list[str]) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.set(xlim=panel.span, ylim=(len(panel.rows) - 0.4, -0.6))
+    for place, row in enumerate(panel.rows):
+        _draw_row(axes, place, row, notes)
+    axes.set_yticks(range(len(panel.rows)), [_cut(row.name) for row in panel.rows])
+    for label in axes.get_yticklabels():
+        label.set_color(_colour(palette.TEXT["light"]))
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(FuncFormatter(_plus))
+    _grid(axes, "x")
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _plus(value: float, _: int | None = None) -> str:
+    return f"{'+' if value > 0 else ''}{_tick(value)}"
+
+
+def _draw_row(axes: Axes, place: int, row: Dot, notes: list[str]) -> None:
+    shade = _line_colour(row.index)
+    kinds = (("clean pictures", row.clean, "none"), ("corrupted pictures", row.corrupted, shade))
+    ends = any(gain and gain.interval for _, gain, _ in kinds)
+    if row.clean and row.corrupted and not ends:
+        values = row.clean.value, row.corrupted.value
+        axes.plot(values, (place, place), color=_colour(palette.weak("faint")), linewidth=2, zorder=1)
+    for where, gain, fill in kinds:
+        if gain is None:
+            continue
+        y = place + (0.17 if fill == "none" else -0.17) * ends
+        if gain.interval:
+            axes.hlines(y, *gain.interval, color=shade, linewidth=1.0 if fill == "none" else 1.6)
+        face = palette.SURFACE["light"] if fill == "none" else None
+        (dot,) = axes.plot(
+            gain.value, y, "o", color=shade, markersize=4, zorder=3, markerfacecolor=_colour(face) if face else shade
+        )
+        _note(dot, f"{row.name}, {where}: {_said(gain)}", notes)
+
+
+def _said(gain: Estimate) -> str:
+    return f"{with_interval(gain) if gain.interval else number(gain.value) or DASH} points"
+
+
+def _colour(rgb: palette.Rgb) -> tuple[float, float, float]:
+    """Return a colour as matplotlib wants it: three fractions."""
+    red, green, blue = (value / 255 for value in rgb)
+    return red, green, blue
+
+
+def _line_colour(index: int) -> tuple[float, float, float]:
+    return _colour(palette.LINES["light"][palette.slot_of(index)])
+
+
+def _dashes(index: int) -> Literal["-", "--", ":", "-."]:
+    """Return the dashes of a line: none for the first seven, which have colours of their own."""
+    kinds: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
+    return kinds[(index - 1) // (len(palette.LINES["light"]) - 1) % 4] if index else "-"
 
 
 def _take_fonts(figure: Figure) -> None:
@@ -103,13 +401,14 @@ def _take_fonts(figure: Figure) -> None:
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def drawing() -> Iterator[None]:
     """Draw in one style, whatever settings the user's matplotlib has, and leave those as they were."""
     import matplotlib
 
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # `font_for` says it in one line
-        settings: Any = {**matplotlib.rcParamsDefault, **STYLE}
+        style = _style_of(_colour(palette.TEXT["light"]), _colour(palette.weak("muted")))
+        settings: Any = {**matplotlib.rcParamsDefault, **style}
         matplotlib.rcParams.update({name: value for name, value in settings.items() if name != "backend"})
         yield
 
@@ -123,157 +422,3 @@ def _save(figure: Figure, path: Path, ending: str, metadata: dict[str, Any]) -> 
     grown = room.width > whole.width + STICKS_OUT or room.height > whole.height + STICKS_OUT
     options: dict[str, Any] = {"bbox_inches": room} if grown else {}
     write_atomic(path, lambda file: figure.savefig(file, format=ending, metadata=metadata, dpi=DPI, **options))
-
-
-def _figures(results: Results, losses: Mapping[str, History], colours: palette.Name) -> Iterator[tuple[str, Figure]]:
-    models = compared(results)
-    files = file_names([model.name for model in models])
-    limit = heatmap.report_limit(results)
-    for model in models:
-        cells = heatmap.cells_of(results, model.name)
-        title = f"{model.name} ({kind_of(model.method, model.bits)}) against {results.baseline}, points of mAP"
-        yield f"heatmap-{files[model.name]}", heatmap_figure(cells, limit, title, colours)
-    if len(results.severities) > 1:
-        wide = [curves.severity_chart(results, results.corruptions, "mean mAP over the corruptions, points")]
-        gain = curves.gain_chart(results, f"gain over {results.baseline}, points, 95% intervals")
-        wide += [gain] if gain.lines else []
-        yield "severity", charts_figure(wide, len(wide), (3.3, 2.6))
-        yield "severity-by-corruption", charts_figure(curves.corruption_charts(results), PER_ROW, (1.6, 1.3))
-    if found := classes.by_model(results):
-        yield "classes", classes_figure(found, curves.slots(results), results.baseline)
-    if charts := curves.loss_charts(results, losses):
-        yield "losses", charts_figure(charts, 3, (2.4, 2.0))
-
-
-def colour(rgb: palette.Rgb) -> tuple[float, float, float]:
-    """Return a colour as matplotlib wants it: three fractions."""
-    red, green, blue = (value / 255 for value in rgb)
-    return red, green, blue
-
-
-def line_colour(slot: int) -> tuple[float, float, float]:
-    """Return the colour of a line on a white page."""
-    return colour(palette.LINES["light"][slot % COLOURS])
-
-
-def heatmap_figure(cells: Sequence[heatmap.Cell], limit: float, title: str, colours: palette.Name) -> Figure:
-    """Draw a heat map as the page does: colour where decided, a dashed ring and parentheses where not."""
-    return heatmaps_figure({title: cells}, 1, limit, colours)
-
-
-def heatmaps_figure(
-    maps: Mapping[str, Sequence[heatmap.Cell]], per_row: int, limit: float, colours: palette.Name
-) -> Figure:
-    """Draw heat maps by title in rows, with the key to their one scale below the first of the last row."""
-    from matplotlib.figure import Figure
-
-    down, across = math.ceil(len(maps) / per_row), min(per_row, len(maps))
-    rows = max(math.ceil(len(cells) / heatmap.COLUMNS) for cells in maps.values())
-    figure = Figure(figsize=(4.6 * across, (0.62 * rows + 0.34) * down + 0.28), layout="constrained")
-    for index, (title, cells) in enumerate(maps.items()):
-        axes = figure.add_subplot(down, across, index + 1, xlim=(0, heatmap.COLUMNS), ylim=(rows, 0))
-        axes.set_axis_off()
-        axes.set_title(title)
-        _draw_cells(axes, cells, limit, colours)
-    key = f"white 0, full colour {tick(round(limit, 1))} points; dashed, in parentheses: the 95% interval includes 0"
-    muted = colour(palette.mix(palette.TEXT["light"], 0.6))
-    figure.axes[across * (down - 1)].text(0, rows + 0.12, key, va="top", fontsize=6, color=muted)
-    return figure
-
-
-def _draw_cells(axes: Axes, cells: Sequence[heatmap.Cell], limit: float, colours: palette.Name) -> None:
-    from matplotlib.patches import Rectangle
-
-    ink = colour(palette.TEXT["light"])
-    muted = colour(palette.mix(palette.TEXT["light"], 0.6))
-    for index, cell in enumerate(cells):
-        down, across = divmod(index, heatmap.COLUMNS)
-        dashed = cell.side == "undecided"
-        box = Rectangle(
-            (across + 0.02, down + 0.03),
-            0.96,
-            0.94,
-            facecolor=fill_of(cell, limit, colours),
-            edgecolor=muted if dashed else "0.85",
-            linestyle=(0, (3, 2)) if dashed else "-",
-            linewidth=0.6 if cell.side not in {"better", "worse"} else 0,
-        )
-        axes.add_patch(box)
-        grey = muted if dashed or cell.side == "blank" else ink
-        axes.text(across + 0.5, down + 0.3, title_of(cell.corruption), ha="center", va="center", fontsize=6, color=grey)
-        axes.text(across + 0.5, down + 0.65, cell.text, ha="center", va="center", fontsize=9, color=grey)
-
-
-def fill_of(cell: heatmap.Cell, limit: float, colours: palette.Name) -> tuple[float, float, float]:
-    """Return a cell's colour on a white page; white where it has none."""
-    pair = palette.PALETTES[colours]["light"]
-    if cell.points is None or cell.side not in {"better", "worse"}:
-        return colour(palette.SURFACE["light"])
-    top = pair.better if cell.side == "better" else pair.worse
-    return colour(palette.mix(top, palette.strength(cell.points, limit)))
-
-
-def charts_figure(found: Sequence[Chart], per_row: int, inches: tuple[float, float]) -> Figure:
-    """Draw charts in rows, with one key for all of them."""
-    from matplotlib.figure import Figure
-
-    columns = min(per_row, len(found))
-    rows = math.ceil(len(found) / columns)
-    figure = Figure(figsize=(columns * inches[0], rows * inches[1] + 0.4), layout="constrained")
-    for index, chart in enumerate(found):
-        _draw(figure.add_subplot(rows, columns, index + 1), chart)
-    seen = {line.name: line.slot for chart in found for line in chart.lines}
-    _key(figure, seen)
-    return figure
-
-
-def _draw(axes: Axes, chart: Chart) -> None:
-    for line in chart.lines:
-        shade = line_colour(line.slot)
-        axes.plot(line.x, line.y, color=shade, marker="o" if chart.marked or len(line.x) == 1 else None)
-        for x, (low, high) in zip(line.x, line.bars, strict=False):
-            axes.plot((x, x), (low, high), color=shade, linewidth=0.9)
-        if line.band:
-            below, above = zip(*line.band, strict=True)
-            axes.fill_between(line.x, below, above, color=shade, alpha=0.2, linewidth=0)
-    _, y_span = chart.spans()
-    axes.set_ylim(y_span[0], y_span[1] + 0.03 * (y_span[1] - y_span[0]))
-    if y_span[0] < 0 < y_span[1]:
-        axes.axhline(0, color="0.6", linewidth=0.6, zorder=0)
-    axes.set_title(chart.title)
-    if chart.x_ticks:
-        axes.set_xticks([value for value, _ in chart.x_ticks], [text for _, text in chart.x_ticks])
-    axes.set_xlabel(chart.x_label)
-
-
-def _key(figure: Figure, slots: dict[str, int]) -> None:
-    from matplotlib.lines import Line2D
-
-    lines = [Line2D([], [], color=line_colour(slot)) for slot in slots.values()]
-    figure.legend(lines, list(slots), loc="outside lower left", ncols=4)
-
-
-def classes_figure(found: dict[str, tuple[classes.ClassDelta, ...]], slots: dict[str, int], baseline: str) -> Figure:
-    """Draw each model's gains by class: a dot for corrupted pictures, a ring for clean ones."""
-    from matplotlib.figure import Figure
-
-    names = [row.name for row in next(iter(found.values()))]
-    figure = Figure(figsize=(2.6 * len(found) + 0.6, 0.17 * len(names) + 0.9), layout="constrained")
-    for index, (model, rows) in enumerate(found.items()):
-        axes = figure.add_subplot(1, len(found), index + 1, xlim=classes.span_of(found), ylim=(len(names) - 0.4, -0.6))
-        axes.axvline(0, color="0.6", linewidth=0.6, zorder=0)
-        shade = line_colour(slots[model])
-        for row in rows:
-            place = names.index(row.name)
-            if row.clean is not None and row.corrupted is not None:
-                axes.plot((row.clean, row.corrupted), (place, place), color="0.85", linewidth=2, zorder=1)
-            if row.clean is not None:
-                axes.plot(row.clean, place, "o", markerfacecolor="white", markeredgecolor=shade, markersize=3.5)
-            if row.corrupted is not None:
-                axes.plot(row.corrupted, place, "o", color=shade, markersize=3.5)
-        axes.set_yticks(range(len(names)), names if index == 0 else [""] * len(names))
-        axes.tick_params(axis="y", length=0)
-        axes.set_title(model)
-    foot = f"points of mAP against {baseline}; dot: corrupted pictures, ring: clean ones"
-    figure.supxlabel(textwrap.fill(foot, int(LETTERS_PER_INCH * figure.get_figwidth())), fontsize=7)
-    return figure

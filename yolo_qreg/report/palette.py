@@ -14,6 +14,8 @@ from yolo_qreg.errors import InputError
 Rgb = tuple[int, int, int]
 Name = Literal["paper", "accessible"]
 
+WEAK: dict[str, float] = {"muted": 0.66, "ring": 0.42, "faint": 0.14, "wash": 0.035}
+"""Shades of the text's colour by how much of it is left: lesser text, lines that matter, lines that do not, areas."""
 FAINTEST = 0.12
 """Opacity of the smallest difference that is drawn in colour at all, so that it is told apart from none."""
 TEXT: dict[str, Rgb] = {"light": (29, 29, 27), "dark": (240, 239, 236)}
@@ -94,8 +96,8 @@ def strength(points: float, limit: float) -> float:
     return FAINTEST + (1 - FAINTEST) * min(abs(points) / limit, 1) if points else 0.0
 
 
-def side(points: float) -> Literal["better", "worse", "zero"]:
-    """Return which colour a value takes."""
+def ink_of(points: float) -> Literal["better", "worse", "zero"]:
+    """Return which colour a difference takes."""
     return "better" if points > 0 else "worse" if points < 0 else "zero"
 
 
@@ -106,21 +108,45 @@ def mix(colour: Rgb, opacity: float, surface: Rgb = SURFACE["light"]) -> Rgb:
     return red, green, blue
 
 
+def slot_of(index: int) -> int:
+    """Return the colour of a line: the baseline's for 0, one of the others for the rest, which repeat after seven."""
+    return 1 + (index - 1) % (len(LINES["light"]) - 1) if index else 0
+
+
+def weak(name: str) -> Rgb:
+    """Return a shade of the text's colour on a white page."""
+    return mix(TEXT["light"], WEAK[name])
+
+
 def css(name: Name) -> str:
     """Return a palette as CSS variables for light and dark pages."""
     rules = {
-        theme: "".join(
-            f"--{variable}:{' '.join(map(str, rgb))};"
-            for variable, rgb in (
-                ("better", colours.better),
-                ("worse", colours.worse),
-                ("better-ink", colours.better_ink),
-                ("worse-ink", colours.worse_ink),
-                ("text", TEXT[theme]),
-                ("surface", SURFACE[theme]),
-                *((f"s{slot}", rgb) for slot, rgb in enumerate(LINES[theme])),
-            )
-        )
-        for theme, colours in PALETTES[name].items()
+        theme: "".join(f"--{variable}:{' '.join(map(str, rgb))};" for variable, rgb in _variables(name, theme).items())
+        for theme in TEXT
     }
-    return f":root{{{rules['light']}}}\n@media screen and (prefers-color-scheme: dark){{:root{{{rules['dark']}}}}}\n"
+    shades = "".join(f"--{shade}:rgb(var(--text) / {part:g});" for shade, part in WEAK.items())
+    dark = "@media screen and (prefers-color-scheme: dark)"
+    return f":root{{{rules['light']}{shades}}}\n{dark}{{:root{{{rules['dark']}}}}}\n"
+
+
+def variables(name: Name) -> dict[str, str]:
+    """Return what stands in the page for each colour of a figure, which is drawn for a white one: by its hex digits."""
+    found = {_hex(rgb): f"rgb(var(--{variable}))" for variable, rgb in _variables(name, "light").items()}
+    return {**{_hex(weak(shade)): f"var(--{shade})" for shade in WEAK}, **found}
+
+
+def _variables(name: Name, theme: str) -> dict[str, Rgb]:
+    colours = PALETTES[name][theme]
+    return {
+        "better": colours.better,
+        "worse": colours.worse,
+        "better-ink": colours.better_ink,
+        "worse-ink": colours.worse_ink,
+        "text": TEXT[theme],
+        "surface": SURFACE[theme],
+        **{f"s{slot}": rgb for slot, rgb in enumerate(LINES[theme])},
+    }
+
+
+def _hex(rgb: Rgb) -> str:
+    return "#" + "".join(f"{value:02x}" for value in rgb)

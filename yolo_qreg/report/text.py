@@ -1,13 +1,12 @@
-"""How numbers, intervals, corruptions and models are written, on the page and in the figures."""
+"""How numbers and intervals are written, wherever they are shown."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import timedelta
 
 from yolo_qreg.evaluation.estimate import Estimate
-from yolo_qreg.evaluation.results import Delta, Model, Results
-from yolo_qreg.report.markup import Html, el
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -36,32 +35,60 @@ def signed(value: float | None, digits: int = 1) -> str:
 
 def digits_of(found: Estimate) -> int:
     """Return how many digits points take: one, or more where an interval that excludes 0 would seem to touch it."""
-    digits = 1
-    while (
-        found.decided and digits < MOST_DIGITS and any(float(f"{end:.{digits}f}") == 0 for end in found.interval or ())
-    ):
+    digits, ends = 1, found.interval or ()
+    while found.decided and digits < MOST_DIGITS and any(float(f"{end:.{digits}f}") == 0 for end in ends):
         digits += 1
     return digits
 
 
-def interval(found: Estimate) -> str:
-    """Return a 95% interval of points; a dash where none is known.
+def gain_text(found: Estimate | None, digits: int | None = None) -> str:
+    """Return a difference, in parentheses where it is undecided; points take `digits_of` digits.
+
+    Example:
+        >>> gain_text(Estimate(value=1.2, low=0.8, high=1.6)), gain_text(Estimate(value=1.2, low=-0.1, high=1.6))
+        ('+1.2', '(+1.2)')
+    """
+    if found is None:
+        return DASH
+    text = signed(found.value, digits_of(found) if digits is None else digits)
+    return text if found.decided else f"({text})"
+
+
+def interval(found: Estimate | None, digits: int | None = None) -> str:
+    """Return a 95% interval; nothing where none is known.
 
     Example:
         >>> interval(Estimate(value=1.2, low=0.8, high=1.61))
         '[0.8, 1.6]'
     """
-    digits = digits_of(found)
-    return DASH if found.interval is None else f"[{', '.join(number(end, digits) for end in found.interval)}]"
+    if found is None or found.interval is None:
+        return ""
+    places = digits_of(found) if digits is None else digits
+    return f"[{', '.join(number(end, places) for end in found.interval)}]"
 
 
-def data(value: float | None, text: str, **attributes: str) -> Html:
-    """Return a printed number as an element that also holds the exact one; plain text where there is none."""
-    return el("data", text, value=repr(float(value)), **attributes) if value is not None else el("span", text)
+def with_interval(found: Estimate | None, digits: int | None = None) -> str:
+    """Return a difference and its interval, as far as there is one."""
+    return " ".join(filter(None, (gain_text(found, digits), interval(found, digits))))
+
+
+def seeds_text(seeds: int) -> str:
+    """Return how many seeds there are.
+
+    Example:
+        >>> seeds_text(1), seeds_text(3)
+        ('one seed', '3 seeds')
+    """
+    return "one seed" if seeds == 1 else f"{seeds} seeds"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in hours, minutes and seconds; a dash for none."""
+    return str(timedelta(seconds=round(seconds))) if seconds else DASH
 
 
 def file_names(names: Sequence[str]) -> dict[str, str]:
-    """Return a file name without ending for each model name, safe anywhere and unique whatever their case."""
+    """Return a file name without ending for each name, safe anywhere and unique whatever their case."""
     found: dict[str, str] = {}
     for name in names:
         stem = base = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "model"
@@ -71,16 +98,3 @@ def file_names(names: Sequence[str]) -> dict[str, str]:
             stem = f"{base}-{repeat}"
         found[name] = stem
     return found
-
-
-def compared(results: Results) -> tuple[Model, ...]:
-    """Return the models that are held against the baseline: all others."""
-    return tuple(model for model in results.models if model.name != results.baseline)
-
-
-def find_delta(results: Results, model: str, corruption: str, severity: int = 0) -> Delta | None:
-    """Return a delta; None where the evaluation holds none."""
-    try:
-        return results.delta(model, corruption, severity)
-    except KeyError:
-        return None

@@ -1,0 +1,157 @@
+"""The page, the figures and the summary of one evaluation, from its CSV and JSON files alone.
+
+Example:
+    `write_report(Path("results"))` writes results/report.html and results/figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import click
+
+from yolo_qreg.evaluation import results as data_files
+from yolo_qreg.evaluation.results import Results
+from yolo_qreg.files import write_text
+from yolo_qreg.findings import paper
+from yolo_qreg.findings.evaluation import Comparison
+from yolo_qreg.findings.losses import LOSSES, History, histories_of
+from yolo_qreg.findings.names import kind_of, short_names
+from yolo_qreg.report import evaluation_tables as tables
+from yolo_qreg.report import palette as palettes
+from yolo_qreg.report import panels
+from yolo_qreg.report.figures import Sheet, write_figures
+from yolo_qreg.report.gallery import Picture, read_gallery
+from yolo_qreg.report.page import PAGE, render
+from yolo_qreg.report.panels import HeatMap
+from yolo_qreg.report.render import to_text
+from yolo_qreg.report.text import file_names
+
+DIFFICULT = "difficult"
+"""What the setup of data with such boxes calls them."""
+CHARTS_PER_ROW, DOTS_PER_ROW = 5, 4
+
+
+def write_report(folder: Path, results: Results | None = None, palette: str = "paper") -> Path:
+    """Write FOLDER/report.html and FOLDER/figures, each file whole or as it was.
+
+    Args:
+        folder: Where the results lie, and perhaps a folder `gallery` of pictures.
+        results: Those of the folder by default.
+        palette: `paper` (green and red) or `accessible` (blue and orange).
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: The folder holds no results, or there is no such palette.
+    """
+    colours = palettes.check(palette)
+    found = data_files.load(folder) if results is None else results
+    losses = histories_of(found, folder)
+    write_figures(folder, sheets(Comparison(found), losses), colours)
+    page = document(found, losses, read_gallery(folder, found.corruptions), colours)
+    write_text(folder / PAGE, page)
+    return folder / PAGE
+
+
+def document(
+    results: Results, losses: Mapping[str, History], pictures: tuple[Picture, ...], colours: palettes.Name
+) -> str:
+    """Return the page as text."""
+    found = Comparison(results)
+    titles = {unit.label: unit.label for unit in (found.baseline, *found.compared)}
+    gains, several = found.class_gains(), len(found.severities) > 1
+    known = results.setup.get("gallery")
+    held = {row.name for rows in gains.values() for row in rows}
+    return render(
+        "evaluation",
+        colours,
+        found=found,
+        titles=titles,
+        names=short_names(results.models),
+        headline=tables.headline(found),
+        overview=panels.overview(found, titles) if found.compared else None,
+        maps=_maps(found),
+        severity=_severity_charts(found, titles) if several else (),
+        each_severity=panels.corruption_charts(found, titles) if several else (),
+        severities=tables.severities(found),
+        dots=panels.class_dots(gains, titles, found.baseline.label),
+        classes=tables.classes(gains),
+        absent=[name for name in found.classes if name not in held],
+        pictures=pictures,
+        gallery=known if isinstance(known, dict) else {},
+        losses=_losses(found, titles, losses),
+        paper=paper.CITATION if found.printed() else None,
+        beside=tables.beside_the_paper(found),
+        pairs=_pairs(found),
+        corruptions=tables.corruptions(found),
+        models=tables.models(found),
+        difficult=_has_difficult(found),
+        setup={"baseline": results.baseline, **results.setup},
+    )
+
+
+def sheets(found: Comparison, losses: Mapping[str, History]) -> tuple[Sheet, ...]:
+    """Return what FOLDER/figures holds, as far as there is something to show."""
+    titles = {unit.label: unit.label for unit in (found.baseline, *found.compared)}
+    files = file_names([unit.label for unit in found.compared])
+    maps = zip(found.compared, _maps(found), strict=True)
+    made = [Sheet(f"heatmap-{files[unit.label]}", (panel,)) for unit, panel in maps]
+    if found.compared:
+        made.append(Sheet("gains", (panels.overview(found, titles),)))
+    if len(found.severities) > 1:
+        made.append(Sheet("severity", _severity_charts(found, titles), 2))
+        made.append(Sheet("severity-by-corruption", panels.corruption_charts(found, titles), CHARTS_PER_ROW))
+    made.append(Sheet("classes", panels.class_dots(found.class_gains(), titles, found.baseline.label), DOTS_PER_ROW))
+    made.append(Sheet("losses", _losses(found, titles, losses), 3))
+    return tuple(sheet for sheet in made if sheet.panels)
+
+
+def print_summary(results: Results, echo: Callable[[str], object] = click.echo) -> None:
+    """Tell the results line by line, in ASCII.
+
+    Args:
+        results: The evaluation.
+        echo: What prints a line.
+    """
+    found = Comparison(results)
+    blocks = [to_text(tables.headline(found).without("quantizer"))]
+    if found.compared:
+        blocks.append("Gain in points:\n" + to_text(tables.gains_by_corruption(found), brief=True))
+        blocks.append("in parentheses: undecided, the 95% interval includes 0")
+    for line in "\n\n".join(blocks).splitlines():
+        echo(line)
+
+
+def _maps(found: Comparison) -> tuple[HeatMap, ...]:
+    kinds = {unit.label: unit.kind for unit in found.compared}
+    return panels.heat_maps(found, kinds, {label: label for label in kinds})
+
+
+def _pairs(found: Comparison) -> tuple[HeatMap, ...]:
+    """Return our heat map and the paper's for each model that both know, all on one scale."""
+    ours = {panel.title: panel for panel in _maps(found)}
+    return panels.scaled(
+        panel
+        for label, entry in found.printed().items()
+        for panel in (ours[label], panels.paper_map(kind_of(entry.method, entry.bits), entry.source, entry.points))
+    )
+
+
+def _severity_charts(found: Comparison, titles: Mapping[str, str]) -> tuple[panels.Chart, ...]:
+    mean = panels.severity_chart(found, titles, found.corruptions, "Mean mAP over the corruptions")
+    gain = panels.gain_chart(found, titles)
+    return (mean, gain) if gain else (mean,)
+
+
+def _losses(found: Comparison, titles: Mapping[str, str], losses: Mapping[str, History]) -> tuple[panels.Chart, ...]:
+    runs = {label: (losses[label],) if label in losses else () for label in titles}
+    return panels.loss_charts(runs, titles, LOSSES)
+
+
+def _has_difficult(found: Comparison) -> bool:
+    """Tell whether the page has to say what became of difficult boxes: the data have some, the setup is silent."""
+    voc = found.voc or "voc" in str(found.setup.get("data", "")).lower()
+    return voc and not any(DIFFICULT in key.lower() for key in found.setup)

@@ -1,0 +1,193 @@
+"""The report of a study over its seeds: page, tables and figures, from the files of its folder alone.
+
+Example:
+    `write_study_report(load_study("out/study.yaml"), Path("out"))` writes out/report.html, tables and figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from yolo_qreg.evaluation.results import Results
+from yolo_qreg.files import write_text
+from yolo_qreg.findings import paper
+from yolo_qreg.findings.claims import GROUPS, VERDICTS, Judged, judge
+from yolo_qreg.findings.gather import Findings, gather
+from yolo_qreg.findings.losses import LOSSES, write_histories
+from yolo_qreg.findings.pool import Pool
+from yolo_qreg.report import palette as palettes
+from yolo_qreg.report import panels
+from yolo_qreg.report import study_tables as tables
+from yolo_qreg.report.figures import Sheet, write_figures
+from yolo_qreg.report.page import PAGE, render
+from yolo_qreg.report.panels import FIG1_BITS, SUMS, Chart, HeatMap
+from yolo_qreg.report.render import GAP, ascii_text, to_csv, to_text
+from yolo_qreg.report.table import Table, table
+from yolo_qreg.report.text import seeds_text
+from yolo_qreg.study.plan import Study
+
+FILES = ("table1.csv", "maps.csv", "gaps.csv", "claims.csv", "losses.csv")
+
+
+def write_study_report(
+    study: Study, out: Path, palette: str = "paper", by_seed: Mapping[int, Results] | None = None
+) -> Path:
+    """Write OUT/report.html, its tables as CSV files and OUT/figures, each file whole or as it was.
+
+    Args:
+        study: The study.
+        out: Its folder.
+        palette: `paper` (green and red) or `accessible` (blue and orange).
+        by_seed: Its evaluations; by default those in OUT/seed-N, as far as there are some.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: There is no such palette.
+    """
+    colours = palettes.check(palette)
+    findings = gather(study, out, by_seed)
+    judged = judge(findings)
+    write_histories({t.run.name: t.history for t in findings.trainings if t.history}, out)
+    for name, data in csv_files(findings, judged).items():
+        write_text(out / name, to_csv(data))
+    write_figures(out, sheets(findings), colours)
+    write_text(out / PAGE, document(findings, judged, colours))
+    return out / PAGE
+
+
+def csv_files(findings: Findings, judged: Sequence[Judged]) -> dict[str, Table]:
+    """Return the tables beside the page by name; mAP and gains in points, unknown numbers empty."""
+    pool, empty = findings.pool, table((), ())
+    return {
+        "table1.csv": tables.table1(findings, pool) if pool else empty,
+        "maps.csv": tables.maps(findings, pool) if pool else empty,
+        "gaps.csv": tables.losses_by_run(findings),
+        "claims.csv": tables.claim_parts(judged),
+    }
+
+
+def document(findings: Findings, judged: Sequence[Judged], colours: palettes.Name) -> str:
+    """Return the page as text."""
+    pool, titles = findings.pool, _titles(findings)
+    maps = _maps(findings, pool) if pool else {}
+    words = tables.said(judged)
+    troubles = ((training.run.name, tables.trouble(training)) for training in findings.trainings)
+    return render(
+        "study",
+        colours,
+        findings=findings,
+        pool=pool,
+        titles=titles,
+        tally=[(sum(entry.verdict == verdict for entry in judged), verdict) for verdict in VERDICTS],
+        claims={title: [said for said in words if said.entry.claim.group == key] for key, title in GROUPS.items()},
+        missing=[(name, reason) for name, reason in troubles if reason],
+        paper=paper.CITATION,
+        overview=panels.overview(pool, titles) if pool and pool.compared else None,
+        table1=tables.table1(findings, pool).without("mb") if pool else None,
+        map_rows=[
+            [maps[u.label] for u in findings.units if u.label in maps and u.method == m] for m in _methods(findings)
+        ],
+        maps=[panel for pair in maps.values() for panel in pair],
+        gains=tables.gains_by_corruption(pool) if pool else None,
+        sums={method: _losses(findings, method, SUMS) for method in _methods(findings)},
+        losses={method: _losses(findings, method, LOSSES) for method in _methods(findings)},
+        loss_names=LOSSES,
+        shown_bits=FIG1_BITS,
+        by_unit=tables.losses_by_unit(findings),
+        by_run=tables.losses_by_run(findings).without("unit", "seed"),
+        runs=tables.runs(findings),
+        settings=_in_lines(findings.study.to_dict()),
+        files=FILES,
+    )
+
+
+def sheets(findings: Findings) -> tuple[Sheet, ...]:
+    """Return what OUT/figures holds: heat maps, one for each unit and all together, gains, and losses by method."""
+    made, pool = [], findings.pool
+    if pool and pool.compared:
+        maps = {label: ours for label, (ours, *_) in _maps(findings, pool).items()}
+        widths = max(sum(unit.method == method for unit in pool.compared) for method in _methods(findings))
+        made += [Sheet(f"heatmap-{label}", (panel,)) for label, panel in maps.items()]
+        made += [Sheet("heatmaps", tuple(maps.values()), widths)]
+        made += [Sheet("gains", (panels.overview(pool, _titles(findings)),))]
+    for method in _methods(findings):
+        if charts := _losses(findings, method, {**SUMS, **LOSSES}):
+            made.append(Sheet(f"losses-{method}", charts, 1 + len(LOSSES)))
+    return tuple(made)
+
+
+def print_study_summary(
+    study: Study,
+    out: Path,
+    by_seed: Mapping[int, Results] | None = None,
+    echo: Callable[[str], object] = click.echo,
+) -> None:
+    """Tell Table 1 and the claims line by line, in ASCII.
+
+    Args:
+        study: The study.
+        out: Its folder.
+        by_seed: Its evaluations; by default those in OUT/seed-N.
+        echo: What prints a line.
+    """
+    findings = gather(study, out, by_seed)
+    pool = findings.pool
+    shown = ("", "seeds", "corrupted", "gain", "equation5", "clean", "clean_gain")
+    blocks = [to_text(tables.table1(findings, pool).only(*shown)) if pool else "nothing was evaluated yet"]
+    blocks.append("\n".join(map(_claim_line, tables.said(judge(findings)))))
+    missing = [f"{t.run.name}: {tables.trouble(t)}" for t in findings.trainings if tables.trouble(t)]
+    if missing:
+        blocks.append("\n".join(("not in it:", *missing)))
+    if pool and pool.most_seeds == 1:
+        blocks.append("one seed: intervals cover other pictures, not other trainings")
+    for line in "\n\n".join(blocks).splitlines():
+        echo(ascii_text(line))
+
+
+def _claim_line(said: tables.Said) -> str:
+    text = ": ".join(filter(None, (said.entry.claim.text, said.ours)))
+    return f"{said.entry.verdict.upper():13}{GAP}{text}{f' (paper: {said.paper})' if said.paper else ''}"
+
+
+def _titles(findings: Findings) -> dict[str, str]:
+    return {unit.label: unit.kind for unit in findings.units}
+
+
+def _methods(findings: Findings) -> tuple[str, ...]:
+    return findings.study.methods
+
+
+def _maps(findings: Findings, pool: Pool) -> dict[str, tuple[HeatMap, ...]]:
+    """Return by unit our heat map and the paper's, where it has one of the same data, all on one scale."""
+    about = {unit.label: seeds_text(len(pool.seeds[unit.label])) for unit in pool.compared}
+    found: list[tuple[str, HeatMap]] = []
+    for unit, ours in zip(pool.compared, panels.heat_maps(pool, about, _titles(findings)), strict=True):
+        found.append((unit.label, ours))
+        if printed := paper.cells(unit.method, unit.bits or 0) if findings.voc else None:
+            found.append((unit.label, panels.paper_map(unit.kind, "Fig. 6", printed)))
+    scaled = panels.scaled(panel for _, panel in found)
+    return {
+        unit.label: tuple(panel for (label, _), panel in zip(found, scaled, strict=True) if label == unit.label)
+        for unit in pool.compared
+    }
+
+
+def _losses(findings: Findings, method: str, kinds: Mapping[str, str]) -> tuple[Chart, ...]:
+    """Return losses of FP32 and a quantizer at the widths of Fig. 1, or at all where the study has none of those."""
+    ours = [unit for unit in findings.quantized if unit.method == method]
+    chosen = [unit for unit in ours if unit.bits in FIG1_BITS] or ours
+    runs = {unit.label: findings.histories(unit.label) for unit in (findings.units[0], *chosen)}
+    return panels.loss_charts(runs, _titles(findings), kinds)
+
+
+def _in_lines(value: Any) -> Any:
+    """Return settings with their lists as text."""
+    if isinstance(value, Mapping):
+        return {key: _in_lines(item) for key, item in value.items()}
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
