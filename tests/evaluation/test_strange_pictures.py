@@ -40,7 +40,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages without figures, which take seconds."""
-    monkeypatch.setattr("yolo_qreg.report.page.write_figures", lambda *_: ())
+    monkeypatch.setattr("yolo_qreg.report.evaluation.write_figures", lambda *_: ())
 
 
 def pictures_of(data: Path) -> list[Path]:

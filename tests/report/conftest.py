@@ -8,7 +8,7 @@ import pytest
 from report_samples import sample, write_gallery, write_runs
 
 from yolo_qreg.evaluation.results import save
-from yolo_qreg.report import write_report
+from yolo_qreg.report.evaluation import write_report
 
 
 @pytest.fixture(scope="session")

@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from report_parsing import parse
+from matplotlib.figure import Figure
 from report_samples import models, sample, score
 
 from corruptions import CORRUPTIONS
 from yolo_qreg.evaluation.results import ALL, CLEAN, Delta, Results
 from yolo_qreg.findings import paper
-from yolo_qreg.report import comparison, headline, heatmap, terminal
-from yolo_qreg.report.palette import FAINTEST
+from yolo_qreg.findings.evaluation import Comparison
+from yolo_qreg.findings.names import title_of
+from yolo_qreg.report import evaluation_tables as tables
+from yolo_qreg.report.evaluation import _maps, _pairs
+from yolo_qreg.report.figures import COLUMNS, draw
+from yolo_qreg.report.palette import FAINTEST, PALETTES
+from yolo_qreg.report.render import ascii_text, to_text
+from yolo_qreg.report.table import Table
 
 MEANS = {"fp32": 28.78, "dorefa-8bit": 30.34, "dorefa-4bit": 24.90, "dorefa-2bit": 14.66}
 EQUATION5 = {"dorefa-8bit": "0.96", "dorefa-4bit": "-2.30", "dorefa-2bit": "-7.86"}
@@ -25,7 +31,7 @@ FIG6_8BIT = """
 
 
 @pytest.fixture(scope="module")
-def printed() -> Results:
+def printed() -> Comparison:
     """Results whose means are Table 1's and whose deltas are Fig. 6's, all decided."""
     scores = [
         score(name, corruption, severity, (points + 10 * (corruption == CLEAN)) / 100)
@@ -40,7 +46,7 @@ def printed() -> Results:
         if p is not None
     ]
     full = sample()
-    return Results(
+    results = Results(
         models=models(),
         baseline="fp32",
         corruptions=tuple(CORRUPTIONS),
@@ -49,75 +55,83 @@ def printed() -> Results:
         class_scores=full.class_scores,
         deltas=tuple(deltas),
     )
+    return Comparison(results)
 
 
-def test_the_headline_is_table_1(printed: Results) -> None:
+def texts(table: Table) -> dict[str, tuple[str, ...]]:
+    """Return the cells of a table as they are printed, by the name of their row."""
+    return {row.cells[0].text: tuple(ascii_text(cell.text) for cell in row.cells[1:]) for row in table.rows}
+
+
+def test_the_headline_is_table_1(printed: Comparison) -> None:
     """Mean mAP, gain and Equation 5 of each row; the paper rounds 4-bit Eq. 5 up to -2.31."""
-    rows = list(parse(headline.table(printed)).all("tr"))[1:]
-    found = {}
-    for row in rows:
-        name, *cells = [cell.text.replace("\N{MINUS SIGN}", "-") for cell in row.children]
-        found[name.removesuffix(" baseline")] = (cells[2], cells[3], cells[5])
-        assert cells[6:8] == [f"{float(cells[2]) + 10:.2f}", cells[2]]  # clean, and mPC like the mean over 19
-    assert found == {
-        "fp32": ("28.78", "\N{EN DASH}", "\N{EN DASH}"),
+    table = tables.headline(printed)
+    assert texts(table.only("model", "corrupted", "gain", "equation5")) == {
+        "fp32": ("28.78", "-", "-"),
         "dorefa-8bit": ("30.34", "+1.6", EQUATION5["dorefa-8bit"]),
         "dorefa-4bit": ("24.90", "-3.9", EQUATION5["dorefa-4bit"]),
         "dorefa-2bit": ("14.66", "-14.1", EQUATION5["dorefa-2bit"]),
     }
+    for corrupted, clean, mpc in texts(table.only("model", "corrupted", "clean", "mpc")).values():
+        assert (float(clean), mpc) == (pytest.approx(float(corrupted) + 10), corrupted)
 
 
-def test_the_terminal_shows_table_1(printed: Results) -> None:
+def test_the_terminal_shows_table_1(printed: Comparison) -> None:
     """The same numbers in ASCII."""
-    text = terminal.headline_table(printed)
+    text = to_text(tables.headline(printed).without("quantizer"))
     assert text.isascii()
     for line, (name, points) in zip(text.splitlines()[2:], MEANS.items(), strict=True):
         assert line.split()[:3] == [name, "32" if name == "fp32" else name[7], f"{points:.2f}"]
         assert EQUATION5.get(name, "-") in line.split()
 
 
-def test_cells_stand_where_fig_6_has_them(printed: Results) -> None:
+def test_cells_stand_where_fig_6_has_them(printed: Comparison) -> None:
     """Clean first, then the alphabet, five in a row."""
-    cells = list(parse(heatmap.grid(heatmap.cells_of(printed, "dorefa-8bit"), 20)).all("li"))
-    shown = [" ".join(child.text.replace("\N{MINUS SIGN}", "-") for child in cell.children) for cell in cells]
+    shown = [f"{title_of(cell.corruption)} {ascii_text(cell.text)}" for cell in _maps(printed)[0].cells]
     assert " ".join(shown).split() == FIG6_8BIT.split()
-    assert heatmap.COLUMNS == 5 and len(shown) == 20
+    assert COLUMNS == 5 and len(shown) == 20
 
 
-def test_cells_are_coloured_by_their_number(printed: Results) -> None:
+def test_cells_are_coloured_by_their_number(printed: Comparison) -> None:
     """Better and worse by sign; the opacity is linear in the number, from faintest at 0 to 1 at the limit."""
-    for cell in parse(heatmap.grid(heatmap.cells_of(printed, "dorefa-2bit"), 17.8)).all("li"):
-        (number,) = cell.all("data")
-        points = float(number.attributes["value"])
-        assert cell.classes == {"cell", "better" if points > 0 else "worse"}
-        expected = FAINTEST + (1 - FAINTEST) * abs(points) / 17.8
-        assert float(cell.attributes["style"].removeprefix("--a:")) == pytest.approx(expected, abs=6e-4)
-    assert heatmap.report_limit(printed) == 17.8
+    panel = _maps(printed)[2]
+    axes = Figure().add_subplot()
+    draw(axes, panel, "paper", [])
+    assert panel.limit == 17.8
+    colours = PALETTES["paper"]["light"]
+    for cell, box in zip(panel.cells, axes.patches, strict=True):
+        points = cell.points or 0.0
+        rgb = colours.better if points > 0 else colours.worse
+        *shade, opacity = box.get_facecolor()
+        assert shade == pytest.approx([value / 255 for value in rgb])
+        assert opacity == pytest.approx(FAINTEST + (1 - FAINTEST) * abs(points) / 17.8)
 
 
-def test_our_tables_stand_beside_the_papers(printed: Results) -> None:
+def test_our_tables_stand_beside_the_papers(printed: Comparison) -> None:
     """Both halves of the comparison hold the same means; the paper's cells are marked as such."""
-    rows = list(parse(comparison.table(printed)).all("tr"))[2:]
-    for row, points in zip(rows, MEANS.values(), strict=True):
-        theirs = [cell.text for cell in row.all("td", "from-paper")]
-        assert row.children[2].text == theirs[0] == f"{points:.2f}"
-        assert len(theirs) == 3
-    figures = list(parse(comparison.map_pairs(printed)).all("figure"))
-    assert ["from-paper" in figure.classes for figure in figures] == [False, True] * 3
-    assert all("Fig. 6 right" in figure.text for figure in figures[1::2])
+    table = tables.beside_the_paper(printed)
+    assert table is not None
+    assert [column.paper for column in table.columns] == [False] * 4 + [True] * 3
+    for (name, points), row in zip(MEANS.items(), table.rows, strict=True):
+        assert row.cells[0].text == name and row.cells[1].text == row.cells[4].text == f"{points:.2f}"
+    pairs = _pairs(printed)
+    assert [bool(panel.paper) for panel in pairs] == [False, True] * 3 and len({panel.limit for panel in pairs}) == 1
+    assert all(panel.paper == "Fig. 6 right" for panel in pairs[1::2])
 
 
-def test_the_paper_is_shown_only_where_it_applies(printed: Results) -> None:
+def test_the_paper_is_shown_only_where_it_applies(printed: Comparison) -> None:
     """Not for other classes, other bits or other quantizers; Table 1 is DoReFa's and needs all 19 corruptions."""
-    assert [model.name for model, _ in comparison.matches(printed)] == ["dorefa-8bit", "dorefa-4bit", "dorefa-2bit"]
-    assert comparison.has_table(printed)
-    shapes = tuple(replace(s, name=s.name + "s") for s in printed.class_scores)
-    assert not comparison.matches(replace(printed, class_scores=shapes))
-    assert not comparison.matches(replace(printed, class_scores=()))
-    five = tuple(replace(m, bits=5) if m.method else m for m in printed.models)
-    assert not comparison.matches(replace(printed, models=five))
-    lsq = replace(printed, models=tuple(replace(m, method="lsq") if m.method else m for m in printed.models))
-    assert comparison.matches(lsq) and not comparison.has_table(lsq)
-    assert not comparison.has_table(replace(printed, corruptions=printed.corruptions[:18]))
-    assert "number lost in our copy" in comparison.map_pairs(lsq)  # three of 2 bits
-    assert "number lost in our copy" not in comparison.map_pairs(printed)
+    results = printed.results
+    assert list(printed.printed()) == ["dorefa-8bit", "dorefa-4bit", "dorefa-2bit"]
+    shapes = tuple(replace(s, name=s.name + "s") for s in results.class_scores)
+    five = tuple(replace(m, bits=5) if m.method else m for m in results.models)
+    for other in ({"class_scores": shapes}, {"class_scores": ()}, {"models": five}):
+        changed = Comparison(replace(results, **other))
+        assert not changed.printed() and tables.beside_the_paper(changed) is None
+    lsq = Comparison(
+        replace(results, models=tuple(replace(m, method="lsq") if m.method else m for m in results.models))
+    )
+    assert lsq.printed() and tables.beside_the_paper(lsq) is None
+    assert tables.beside_the_paper(Comparison(replace(results, corruptions=results.corruptions[:18]))) is None
+    assert sum(cell.side == "blank" for panel in _pairs(lsq)[1::2] for cell in panel.cells) == 3  # lost in our copy
+    assert not any(cell.side == "blank" for panel in _pairs(printed)[1::2] for cell in panel.cells)

@@ -30,8 +30,9 @@ addEventListener("load", () => {
     inner: innerWidth,
     scroll: document.documentElement.scrollWidth,
     pictures: [...document.images].filter(image => image.naturalWidth > 0).length,
-    columns: new Set([...document.querySelectorAll("#maps .cells")].map(
-      list => new Set([...list.children].map(cell => Math.round(cell.getBoundingClientRect().x))).size)).size,
+    overlaps: [...document.querySelectorAll("#maps svg text")].filter(
+      text => text.getBBox().width > text.ownerSVGElement.viewBox.baseVal.width / 5).length,
+    letters: Math.min(...[...document.querySelectorAll("svg text")].map(text => text.getBoundingClientRect().height)),
     clipped: [...document.querySelectorAll(".cell, .cell *, h1, h2, figcaption")].filter(
       node => node.scrollWidth > node.clientWidth + 1 && getComputedStyle(node).display !== "inline").length,
     text: document.body.innerText.length,
@@ -88,7 +89,7 @@ def test_the_page_fits_and_loads(seen: dict[str, dict[str, Any]], name: str) -> 
     assert found["errors"] == []
     assert found["inner"] == WIDTHS[name] and found["scroll"] <= found["inner"]
     assert found["clipped"] == 0
-    assert found["pictures"] == 20 and found["columns"] == 1
+    assert found["pictures"] == 20 and found["overlaps"] == 0 and found["letters"] > 7
     assert found["text"] > 100 * len(VOC)
 
 

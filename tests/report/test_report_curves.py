@@ -8,8 +8,14 @@ from report_parsing import parse
 from report_samples import VOC, models, sample, write_runs
 
 from yolo_qreg.evaluation.results import ALL, CLEAN, Results
-from yolo_qreg.findings.losses import NAMES, History, _read_kept, histories_of, read_columns
-from yolo_qreg.report import charts, classes, curves
+from yolo_qreg.findings.evaluation import Comparison
+from yolo_qreg.findings.losses import LOSSES, NAMES, History, _read_kept, histories_of, read_columns
+from yolo_qreg.report import evaluation_tables as tables
+from yolo_qreg.report import panels
+from yolo_qreg.report.figures import drawing, svg
+from yolo_qreg.report.text import with_interval
+
+TITLES = {model.name: model.name for model in models()}
 
 
 @pytest.fixture(scope="module")
@@ -20,38 +26,55 @@ def results() -> Results:
 
 def test_severity_curves_are_means_of_the_scores(results: Results) -> None:
     """Clean at 0, then the mean over the corruptions at each severity, in points; all charts share their axis."""
-    chart = curves.severity_chart(results, results.corruptions, "mean")
+    found = Comparison(results)
+    chart = panels.severity_chart(found, TITLES, results.corruptions, "mean")
     for line in chart.lines:
         assert line.y[0] == 100 * results.score(line.name, CLEAN).map50_95
         values = [s.map50_95 for s in results.scores if s.model == line.name and s.severity == 5]
         assert line.y[5] == pytest.approx(100 * sum(values) / 19)
-    assert {chart.spans()[1] for chart in curves.corruption_charts(results)} == {chart.spans()[1]}
-    assert [c.title for c in curves.corruption_charts(results)][10] == "JPEG compression"
+    each = panels.corruption_charts(found, TITLES)
+    assert {entry.y_range for entry in each} == {chart.y_range} and each[10].title == "JPEG compression"
+    fog = next(entry for entry in each if entry.title == "fog")
+    assert fog.lines[1].y[3] == 100 * results.score("dorefa-8bit", "fog", 3).map50_95
 
 
 def test_gains_have_their_intervals(results: Results) -> None:
     """Each point is the delta of the mean over corruptions with its interval, and the axis holds 0 and all of them."""
-    chart = curves.gain_chart(results, "gain")
+    chart = panels.gain_chart(Comparison(results), TITLES)
+    assert chart is not None and chart.y_range is not None
     assert [line.name for line in chart.lines] == ["dorefa-8bit", "dorefa-4bit", "dorefa-2bit"]
     for line in chart.lines:
         for level in range(6):
             delta = results.delta(line.name, ALL if level else CLEAN, level)
-            assert (line.y[level], *line.bars[level]) == (delta.points, delta.low, delta.high)
+            assert (line.y[level], *line.bars[level]) == (delta.value, delta.low, delta.high)
             assert round(line.x[level]) == level
-    low, high = chart.spans()[1]
+    low, high = chart.y_range
     assert low < min(bar[0] for line in chart.lines for bar in line.bars) and high > 0
-    bars = list(parse(charts.svg(chart, charts.LARGE)).all("line", "bar"))
-    assert len(bars) == 18 and len(list(parse(charts.svg(chart, charts.LARGE)).all("circle"))) == 18
+    assert panels.gain_chart(Comparison(replace(results, deltas=())), TITLES) is None
 
 
-def test_charts_keep_to_their_frame(results: Results) -> None:
-    """Higher is better: y grows downwards in SVG, and no point leaves the axes."""
-    line = charts.Line("m", 1, (0.0, 10.0), (2.0, 4.0))
-    frame = charts.SMALL
-    (path,) = parse(charts.svg(charts.Chart("c", (line,)), frame)).all("polyline")
-    (x0, y0), (x1, y1) = (map(float, point.split(",")) for point in path.attributes["points"].split())
-    assert (x0, x1) == (frame.left, frame.width - frame.right)
-    assert (y0, y1) == (frame.height - frame.bottom, frame.top)
+def test_the_overview_has_the_answer(results: Results) -> None:
+    """A row for each model, with what it gains on corrupted and on clean pictures, and room for all intervals."""
+    plot = panels.overview(Comparison(results), TITLES)
+    for row in plot.rows:
+        assert row.corrupted == results.delta(row.name, ALL) and row.clean == results.delta(row.name, CLEAN)
+        assert all(plot.span[0] < end < plot.span[1] for gain in (row.corrupted, row.clean) for end in gain.interval)
+    with drawing():
+        titles = [node.text for node in parse(str(svg(plot, "f1", "paper"))).all("title")]
+    gain = with_interval(plot.rows[0].corrupted)
+    assert titles[0] == plot.title and f"dorefa-8bit, corrupted pictures: {gain} points" in titles
+
+
+def test_higher_is_better_and_a_line_has_its_name() -> None:
+    """The y axis of SVG points down; a line says in a page whose it is, and marks have true minus signs."""
+    line = panels.Line("m & n", 1, (0.0, 10.0), (-2.0, 4.0))
+    with drawing():
+        tree = parse(str(svg(panels.Chart("c", (line,), "x", y_range=(-2.5, 5.0)), "f1", "paper")))
+    group = next(g for g in tree.all("g") if any(not isinstance(c, str) and c.text == "m & n" for c in g.children[:1]))
+    path = next(node for node in group.all("path") if "--s1" in node.attributes["style"])
+    _, x0, y0, _, x1, y1 = path.attributes["d"].split()[:6]
+    assert float(x0) < float(x1) and float(y0) > float(y1)
+    assert "\N{MINUS SIGN}2" in {node.text for node in tree.all("text")}
 
 
 def test_losses_are_read_from_run_folders(tmp_path: Path, results: Results) -> None:
@@ -62,21 +85,24 @@ def test_losses_are_read_from_run_folders(tmp_path: Path, results: Results) -> N
     assert list(losses) == ["fp32", "dorefa-8bit"]
     assert [len(run.series("val", "box")) for run in losses.values()] == [40, 37]
     assert losses["dorefa-8bit"].series("val", "box")[0][0] == 4
-    assert [chart.title.split(":")[0] for chart in curves.loss_charts(known, losses)] == ["validation"] * 3 + [
-        "training"
-    ] * 3
+    runs = {name: (run,) for name, run in losses.items()}
+    titles = [chart.title.split(":")[0] for chart in panels.loss_charts(runs, TITLES, LOSSES)]
+    assert titles == ["validation"] * 3 + ["training"] * 3
     short = History({"val/box_loss": ((1, 2.0), (2, 1.5), (3, 1.4)), "val/cls_loss": ((3, 1.0),)})
-    (only,) = curves.loss_charts(known, {"fp32": short})  # one epoch is no curve
-    assert only.title == "validation: box" and only.x_ticks == ((1, "1"), (2, "2"), (3, "3"))
+    (only,) = panels.loss_charts({"fp32": (short,)}, TITLES, LOSSES)  # one epoch is no curve
+    assert only.title == "validation: box"
+    with drawing():
+        words = {node.text for node in parse(str(svg(only, "f1", "paper"))).all("text")}
+    assert {"1", "2", "3", "epoch"} <= words and "2.5" not in words
     (tmp_path / "runs" / "fp32" / "results.csv").write_text("epoch,val/box_loss\n1,nan\n2,x\n3,0\n")
     assert list(histories_of(known, tmp_path)) == ["dorefa-8bit"]
     assert histories_of(known, tmp_path / "elsewhere") == {}
-    assert curves.loss_charts(known, {}) == ()
+    assert panels.loss_charts({"fp32": ()}, TITLES, LOSSES) == ()
 
 
-def test_class_gains_are_means_over_cells_that_both_have(results: Results) -> None:
+def test_class_gains_are_means_over_pictures_that_both_have(results: Results) -> None:
     """Sorted by the first model's gain; a class without boxes in some cells is compared on the others."""
-    found = classes.by_model(results)
+    found = Comparison(results).class_gains()
     assert set(found) == {"dorefa-8bit", "dorefa-4bit", "dorefa-2bit"}
     for rows in found.values():
         assert {row.name for row in rows} == set(VOC)
@@ -84,19 +110,17 @@ def test_class_gains_are_means_over_cells_that_both_have(results: Results) -> No
     gains = [row.corrupted for row in found["dorefa-8bit"]]
     assert gains == sorted(gains, reverse=True)
     scores = {(s.model, s.corruption, s.severity): s.map50_95 for s in results.class_scores if s.name == "tvmonitor"}
-    cells = [(c, level) for c in results.corruptions for level in (1, 2, 3, 4)]
-    expected = sum(100 * (scores["dorefa-4bit", c, level] - scores["fp32", c, level]) for c, level in cells) / len(
-        cells
-    )
+    kinds = [(c, level) for c in results.corruptions for level in (1, 2, 3, 4)]
+    pairs = [(scores["dorefa-4bit", c, level], scores["fp32", c, level]) for c, level in kinds]
     (row,) = (row for row in found["dorefa-4bit"] if row.name == "tvmonitor")
-    assert row.corrupted == pytest.approx(expected)
+    assert row.corrupted == pytest.approx(sum(100 * (ours - theirs) for ours, theirs in pairs) / len(pairs))
     few = tuple(replace(s, map50_95=None) if s.name == "sofa" else s for s in results.class_scores)
-    assert {row.name for row in classes.by_model(replace(results, class_scores=few))["dorefa-2bit"]} == set(VOC) - {
-        "sofa"
-    }
+    kept = Comparison(replace(results, class_scores=few)).class_gains()["dorefa-2bit"]
+    assert {row.name for row in kept} == set(VOC) - {"sofa"}
     none = replace(results, class_scores=tuple(replace(s, map50_95=None) for s in results.class_scores))
-    assert {row.corrupted for row in classes.class_deltas(none, "dorefa-4bit")} == {None}
-    assert "\N{EN DASH}" in classes.number_table({"m": classes.class_deltas(none, "dorefa-4bit")})
+    assert Comparison(none).class_gains() == {}
+    table = tables.classes({"m": (replace(row, corrupted=None),)})
+    assert table.rows[0].cells[2].text == "\N{EN DASH}"
 
 
 @pytest.mark.parametrize("content", [b"[" * 200_000, b"run,epoch\n\xff,1\n", b"epoch\0,\n1,2,3\n", b""])

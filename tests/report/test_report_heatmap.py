@@ -4,12 +4,18 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from report_parsing import Node, parse
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from report_parsing import parse
 from report_samples import sample
 
 from yolo_qreg.evaluation.results import Delta, Results
-from yolo_qreg.report import heatmap, palette
-from yolo_qreg.report.figures import fill_of, heatmap_figure
+from yolo_qreg.findings.evaluation import Comparison
+from yolo_qreg.report import palette
+from yolo_qreg.report.evaluation import _maps
+from yolo_qreg.report.figures import draw, drawing, svg
+from yolo_qreg.report.panels import HeatMap, MapCell
 
 
 def _delta(corruption: str, points: float, half: float) -> Delta:
@@ -25,61 +31,64 @@ def results() -> Results:
     return replace(sample(), deltas=deltas)
 
 
-def test_only_decided_cells_are_coloured(results: Results) -> None:
-    """An interval that includes or touches 0 gives parentheses and a ring, however large the number."""
-    cells = {next(cell.all("span", "name")).text: cell for cell in _cells(results)}
-    assert {name: cells[name].classes - {"cell"} for name in ("clean", "fog", "snow", "frost", "spatter")} == {
-        "clean": {"better"},
-        "fog": {"worse"},
-        "snow": {"undecided"},
-        "frost": {"undecided"},
-        "spatter": {"blank"},
-    }
-    assert {name for name, cell in cells.items() if "style" in cell.attributes} == {"clean", "fog"}
-    assert next(cells["snow"].all("data")).text == "(+9.0)" and next(cells["clean"].all("data")).text == "+2.0"
-    assert "undecided" in cells["snow"].attributes["title"] and "undecided" not in cells["fog"].attributes["title"]
-    assert cells["spatter"].text == "spatter\N{EN DASH}"
-    assert cells["spatter"].attributes["title"] == "spatter: not evaluated"
+@pytest.fixture(scope="module")
+def panel(results: Results) -> HeatMap:
+    """The map of 8 bits."""
+    return _maps(Comparison(results))[0]
 
 
-def test_cells_that_were_not_evaluated_keep_their_place(results: Results) -> None:
-    """There are 20 cells whatever was evaluated."""
-    assert Counter(cell.side for cell in heatmap.cells_of(results, "dorefa-8bit")) == {
-        "better": 1,
-        "worse": 1,
-        "undecided": 2,
-        "blank": 16,
-    }
+def _drawn(panel: HeatMap, colours: palette.Name = "paper") -> Axes:
+    axes = Figure().add_subplot()
+    draw(axes, panel, colours, [])
+    return axes
 
 
-def test_undecided_numbers_do_not_stretch_the_scale(results: Results) -> None:
+def test_only_decided_cells_are_coloured(panel: HeatMap) -> None:
+    """An interval that includes or touches 0 gives parentheses, however large the number; what is blank says why."""
+    cells = {cell.corruption: cell for cell in panel.cells}
+    sides = {name: cells[name].side for name in ("clean", "fog", "snow", "frost", "spatter")}
+    assert list(sides.values()) == ["better", "worse", "undecided", "undecided", "blank"]
+    assert (cells["snow"].text, cells["clean"].text, cells["spatter"].text) == ("(+9.0)", "+2.0", "\N{EN DASH}")
+    assert "undecided" in cells["snow"].note and "undecided" not in cells["fog"].note
+    assert cells["spatter"].note == "not evaluated"
+    assert Counter(cell.side for cell in panel.cells) == {"better": 1, "worse": 1, "undecided": 2, "blank": 16}
+
+
+def test_undecided_numbers_do_not_stretch_the_scale(results: Results, panel: HeatMap) -> None:
     """The scale is symmetric and ends at the largest coloured number, over all models."""
-    assert heatmap.report_limit(results) == 4.0
+    assert panel.limit == 4.0
     other = Delta(model="dorefa-2bit", corruption="fog", severity=0, value=-6.0, low=-7.0, high=-5.0)
-    assert heatmap.report_limit(replace(results, deltas=(*results.deltas, other))) == 6.0
-    key = [node.text for node in parse(heatmap.legend(4.0)).all("i")]
-    assert key == ["\N{MINUS SIGN}4.0", "\N{MINUS SIGN}2.0", "0.0", "+2.0", "+4.0", "(+0.3)"]
+    maps = _maps(Comparison(replace(results, deltas=(*results.deltas, other))))
+    assert [entry.limit for entry in maps] == [6.0, 6.0, 6.0]
 
 
 @pytest.mark.parametrize("name", palette.PALETTES)
-def test_zero_and_undecided_are_white_in_figures(results: Results, name: palette.Name) -> None:
-    """Figures colour the same cells as the page: the better colour at full strength at the limit."""
-    cells = {cell.corruption: cell for cell in heatmap.cells_of(results, "dorefa-8bit")}
-    white = (1.0, 1.0, 1.0)
-    assert fill_of(cells["snow"], 4.0, name) == fill_of(cells["spatter"], 4.0, name) == white
-    assert fill_of(heatmap.Cell("fog", 0.0, decided=True), 4.0, name) == white
-    full = tuple(value / 255 for value in palette.PALETTES[name]["light"].worse)
-    assert fill_of(cells["fog"], 4.0, name) == full != fill_of(cells["clean"], 4.0, name)
+def test_a_drawn_cell_has_its_number_and_colour(panel: HeatMap, name: palette.Name) -> None:
+    """The worse colour in full at the limit, a dashed ring where undecided and none of the two colours elsewhere."""
+    axes = _drawn(panel, name)
+    boxes = dict(zip((cell.corruption for cell in panel.cells), axes.patches, strict=True))
+    assert [text.get_text() for text in axes.texts][1::2] == [cell.text for cell in panel.cells]
+    assert [kind for kind, box in boxes.items() if box.get_linestyle() not in {"-", "solid"}] == ["frost", "snow"]
+    worse = palette.PALETTES[name]["light"].worse
+    assert boxes["fog"].get_facecolor() == to_rgba([value / 255 for value in worse])
+    assert boxes["snow"].get_facecolor()[3] == 0
+    zero = _drawn(HeatMap("m", (MapCell("fog", 0.0),), limit=4.0), name)
+    assert zero.patches[0].get_facecolor()[3] == 0
 
 
-def test_figures_print_every_number(results: Results) -> None:
-    """A dashed edge where undecided, and the cell's text in each cell."""
-    cells = heatmap.cells_of(results, "dorefa-8bit")
-    axes = heatmap_figure(cells, 4.0, "title", "paper").axes[0]
-    texts = [text.get_text() for text in axes.texts]
-    assert texts[1:40:2] == [cell.text for cell in cells]
-    dashed = [cell.corruption for cell, box in zip(cells, axes.patches, strict=True) if box.get_linestyle() != "-"]
-    assert dashed == ["frost", "snow"]
+def test_a_map_of_a_page_can_be_read_by_all(panel: HeatMap) -> None:
+    """Its text is text, its colours are those of the page, and it and each cell say what they are."""
+    with drawing():
+        text = str(svg(replace(panel, title="a < b"), "f1", "paper"))
+    (tree,) = parse(text).all("svg")
+    assert "#" not in text.replace("url(#", "") and "font-family" not in text and " id=" not in text
+    assert tree.attributes["role"] == "img" and next(tree.all("title")).text == "a < b"
+    titles = {title.text for title in tree.all("title")}
+    assert {"clean: +2.0 [1.0, 3.0] points", "spatter: not evaluated"} <= titles
+    words = [node.text for node in tree.all("text")]
+    assert {"(+9.0)", "gaussian", "noise", "JPEG", "compression"} <= set(words)
+    fills = {style for node in tree.all("path") if "fill: rgb(var(--" in (style := node.attributes["style"])}
+    assert any("--better" in style for style in fills) and any("--worse" in style for style in fills)
 
 
 @pytest.mark.parametrize("name", palette.PALETTES)
@@ -93,7 +102,13 @@ def test_numbers_can_be_read_on_every_colour(name: palette.Name, theme: str) -> 
             assert _contrast(text, palette.mix(fill, opacity, surface)) >= 4.5
     assert min(_contrast(ink, surface) for ink in (colours.better_ink, colours.worse_ink)) >= 4.5
     assert min(_contrast(line, surface) for line in palette.LINES[theme]) >= 3
-    assert _contrast(palette.mix(text, 0.66, surface), surface) >= 4.5
+    assert _contrast(palette.mix(text, palette.WEAK["muted"], surface), surface) >= 4.5
+
+
+@pytest.mark.parametrize("name", palette.PALETTES)
+def test_colours_of_figures_are_told_apart(name: palette.Name) -> None:
+    """Each stands for one variable of the page."""
+    assert len(palette.variables(name)) == len(palette.WEAK) + 6 + len(palette.LINES["light"])
 
 
 def _contrast(one: palette.Rgb, other: palette.Rgb) -> float:
@@ -103,7 +118,3 @@ def _contrast(one: palette.Rgb, other: palette.Rgb) -> float:
 
     high, low = sorted((luminance(one), luminance(other)), reverse=True)
     return (high + 0.05) / (low + 0.05)
-
-
-def _cells(results: Results) -> list[Node]:
-    return list(parse(heatmap.grid(heatmap.cells_of(results, "dorefa-8bit"), 4.0)).all("li"))

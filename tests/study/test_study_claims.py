@@ -16,7 +16,7 @@ from yolo_qreg.findings.claims import Claim, Judged, Part, claims_of, judge
 from yolo_qreg.findings.gather import gather
 from yolo_qreg.findings.spread import SeedMean, over_seeds
 from yolo_qreg.quant.registry import METHODS
-from yolo_qreg.report.study_wording import claim_numbers, claim_paper
+from yolo_qreg.report.study_tables import claim_numbers, claim_paper
 
 BETTER = SeedMean(values=((0, 1.0), (1, 1.0)), value=1.0, low=0.5, high=1.5)
 WORSE = SeedMean(values=((0, -1.0), (1, -1.0)), value=-1.0, low=-1.5, high=-0.5)

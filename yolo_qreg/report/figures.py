@@ -50,8 +50,7 @@ NAME_INCHES = 0.065
 """Of a letter of such a name."""
 FOOT_LETTERS_PER_INCH = 18
 """Of 7 points."""
-STICKS_OUT = 0.01
-"""Inches."""
+EDGE_INCHES = 0.02
 WIDEST = 1.3
 """How far a figure of a page may grow beyond the size it is drawn for."""
 
@@ -194,7 +193,7 @@ def _sheet(sheet: Sheet, colours: palette.Name) -> Figure:
     rows = math.ceil(len(sheet.panels) / columns)
     width, height = (max(sides) for sides in zip(*map(_inches, sheet.panels), strict=True))
     size = columns * width, rows * (height + TITLE_INCHES) + KEY_INCHES
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")  # text is measured as it is printed
     for index, panel in enumerate(sheet.panels):
         axes = figure.add_subplot(rows, columns, index + 1)
         draw(axes, panel, colours, [])
@@ -255,7 +254,9 @@ def _draw_map(axes: Axes, panel: HeatMap, colours: palette.Name, notes: list[str
     for index, cell in enumerate(panel.cells):
         down, across = divmod(index, COLUMNS)
         name = title_of(cell.corruption)
-        box = axes.add_patch(Rectangle((across + 0.02, down + 0.02), 0.96, 0.96, **_look(cell, panel.limit, colours)))
+        box = axes.add_patch(
+            Rectangle((across + 0.02, down + 0.02), 0.96, 0.96, clip_on=False, **_look(cell, panel.limit, colours))
+        )
         shade = ink if cell.side in {"better", "worse", "zero"} else muted
         words = "\n".join(textwrap.wrap(name, NAME_LETTERS))
         axes.text(across + 0.5, down + 0.3, words, ha="center", va="center", fontsize=6.5, color=shade, linespacing=1)
@@ -417,8 +418,5 @@ def _save(figure: Figure, path: Path, ending: str, metadata: dict[str, Any]) -> 
     """Write a figure; where a long name sticks out, it grows."""
     from matplotlib.transforms import Bbox
 
-    whole = figure.bbox_inches
-    room = Bbox.union([figure.get_tightbbox(), whole])
-    grown = room.width > whole.width + STICKS_OUT or room.height > whole.height + STICKS_OUT
-    options: dict[str, Any] = {"bbox_inches": room} if grown else {}
-    write_atomic(path, lambda file: figure.savefig(file, format=ending, metadata=metadata, dpi=DPI, **options))
+    room = Bbox.union([figure.get_tightbbox().padded(EDGE_INCHES), figure.bbox_inches])
+    write_atomic(path, lambda file: figure.savefig(file, format=ending, metadata=metadata, dpi=DPI, bbox_inches=room))

@@ -286,4 +286,4 @@ def _loss_chart(
     )
     if not any(len(line.x) > 1 for line in lines):
         return None
-    return Chart(title, lines, "epoch", unit="loss", marked=False)
+    return Chart(title, lines, "epoch", marked=False)
