@@ -15,6 +15,7 @@ ORDER: tuple[set[str], ...] = (
     {"files", "fonts", "pictures", "progress", "quant.registry", "settings", "trust"},
     {"config", "sealed"},
     {"quant"},
+    {"together"},
     {"patch"},
     {"activations"},
     {"health"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.patch import QuantConv2d, bake, quantize_convs, quantized_layers
+from yolo_qreg.quant.dorefa import DoReFaQuantizer
+from yolo_qreg.together import quantize_at_once, quantize_one_by_one
 
 GEOMETRIES: dict[str, dict[str, Any]] = {
     "plain": {"kernel_size": 3},
@@ -284,3 +287,92 @@ def test_compiled_and_eager_agree(net: Net, name: str) -> None:
         assert ours.grad is not None and theirs.grad is not None
         rounding = 1e-5 * float(ours.grad.abs().max())
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=rounding, msg=key)
+
+
+def trained(net: Net, steps: int = 3) -> dict[str, Tensor]:
+    """Return what a few steps of training make of a net, with gradients added up over two passes each."""
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.01)
+    numbers = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        for _ in range(2):
+            net(torch.randn(2, 3, 9, 9, generator=numbers)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return net.state_dict()
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_quantizing_all_layers_at_once_changes_no_bit(net: Net, config: QuantConfig) -> None:
+    """Weights and steps after training are those of layers that are quantized one by one; so are a copy's."""
+    quantize_convs(net, dict.fromkeys(NAMES, config.bits), config)
+    net.out.weight.requires_grad_(False)  # as `freeze` does
+    alone, copied = deepcopy(net), deepcopy(net)
+    quantize_one_by_one(alone)
+    calls = counted(net, copied)
+    expected = trained(alone)
+    assert calls() == 0
+    for other in (net, copied):
+        found = trained(other)
+        assert all(torch.equal(found[key], value) for key, value in expected.items())
+    at_once = config.bits in (8, 4) and not config.per_channel
+    assert calls() == (2 * 6 if at_once else 0)
+
+
+def counted(*nets: Net) -> Callable[[], int]:
+    """Return what tells how often the forward passes of nets found all weights quantized."""
+    seen: list[bool] = []
+    for net in nets:
+        layers = quantized_layers(net).values()
+        net.norm.register_forward_pre_hook(
+            lambda *_, layers=layers: seen.append(all(layer.ready is not None for layer in layers))  # type: ignore[misc]
+        )
+    return lambda: sum(seen)
+
+
+@pytest.mark.parametrize("config", [CONFIGS["dorefa-8"], CONFIGS["lsq-4"]], ids=["dorefa", "lsq"])
+def test_quantized_weights_are_kept_during_a_forward_pass_alone(net: Net, config: QuantConfig) -> None:
+    """A layer that is called by itself, after a pass that failed too, uses the weight that it has now."""
+    quantize_convs(net, dict.fromkeys(NAMES, config.bits), config)
+    with pytest.raises(RuntimeError):
+        net(torch.randn(1, 5, 9, 9))
+    layer = quantized_layers(net)["stem.0"]
+    with torch.no_grad():
+        layer.weight.mul_(0.3)
+    assert torch.equal(layer.quantized_weight(), layer.quantizer(layer.weight))
+    bake(net)
+    assert not net._forward_pre_hooks and not net._forward_hooks
+    assert net(torch.randn(1, 3, 9, 9)).isfinite().all()
+
+
+@pytest.mark.parametrize("config", [CONFIGS["dorefa-8"], CONFIGS["lsq-4"]], ids=["dorefa", "lsq"])
+def test_gradients_of_layers_at_once_can_be_differentiated(net: Net, config: QuantConfig) -> None:
+    """A penalty on gradients has the gradient that it has layer by layer."""
+    quantize_convs(net, dict.fromkeys(NAMES, config.bits), config)
+    alone = deepcopy(net)
+    quantize_one_by_one(alone)
+    found = []
+    for each in (net, alone):
+        loss = each(torch.ones(2, 3, 9, 9)).square().sum()
+        weights = [layer.weight for layer in quantized_layers(each).values()]
+        size = sum(g.square().sum() for g in torch.autograd.grad(loss, weights, create_graph=True))
+        found.append(torch.autograd.grad(size, weights))
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*found, strict=True))
+    assert any(grad.any() for grad in found[0])
+
+
+def test_a_method_that_quantizes_differently_is_not_taken_for_its_base(net: Net) -> None:
+    """A class of elsewhere that inherits from ours and has a `forward` of its own is called, layer by layer."""
+    quantize_convs(net, dict.fromkeys(NAMES, 8), CONFIGS["dorefa-8"])
+
+    class Halved(DoReFaQuantizer):
+        def forward(self, weight: Tensor) -> Tensor:
+            return super().forward(weight) / 2
+
+    layers = quantized_layers(net).values()
+    for layer in layers:
+        layer.quantizer = Halved(8)
+    quantize_one_by_one(net)
+    quantize_at_once(net, layers)
+    calls = counted(net)
+    net(torch.randn(1, 3, 9, 9))
+    assert calls() == 0

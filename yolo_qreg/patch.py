@@ -17,6 +17,7 @@ from yolo_qreg.errors import InputError
 from yolo_qreg.quant.activations import ActivationQuantizer
 from yolo_qreg.quant.base import FloatQuantizer, WeightQuantizer
 from yolo_qreg.quant.registry import FLOAT_BITS, quantizer_class
+from yolo_qreg.together import quantize_at_once, quantize_one_by_one
 
 M = TypeVar("M", bound=nn.Module)
 C = TypeVar("C", bound=nn.Conv2d)
@@ -30,6 +31,7 @@ class QuantConv2d(nn.Conv2d):
     """
 
     quantizer: WeightQuantizer
+    ready: Tensor | None = None  # the quantized weight, during a forward pass of the model
     owns_input: bool = False
     _reads: tuple[ActivationQuantizer, ...] = ()  # in a tuple: torch would store what is shared several times
 
@@ -61,6 +63,8 @@ class QuantConv2d(nn.Conv2d):
 
     def quantized_weight(self) -> Tensor:
         """Return the quantized weight, float32 [O, I, K, K]."""
+        if self.ready is not None:
+            return self.ready
         with torch.autocast(self.weight.device.type, enabled=False):
             quantized: Tensor = self.quantizer(self.weight.float())
         return quantized
@@ -116,6 +120,8 @@ def quantize_convs(model: nn.Module, bits: Mapping[str, int], config: QuantConfi
         with torch.no_grad():
             conv.weight.copy_(conv.quantizer.first_weight(conv.weight.float()))
         _replace(model, name, conv)
+    quantize_one_by_one(model)
+    quantize_at_once(model, quantized_layers(model).values())
 
 
 def bake(model: M, *, activations: bool = False) -> M:
@@ -131,6 +137,7 @@ def bake(model: M, *, activations: bool = False) -> M:
         activations: Whether activations stay quantized. Convolutions that read such ones are then of a class of ours,
             around weights that are quantized already; without, activations are in float.
     """
+    quantize_one_by_one(model)
     for name, layer in quantized_layers(model).items():
         layer.quantizer.eval()
         with torch.no_grad():

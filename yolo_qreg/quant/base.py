@@ -6,6 +6,7 @@ Letters: O output channels, I input channels, K kernel side. A weight is float32
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
@@ -103,6 +104,20 @@ class WeightQuantizer(nn.Module, ABC):
     def oscillating(self) -> float | None:
         """Return the share of weights whose codes go to and fro, 0..1; None where that is not tracked."""
         return None
+
+    def group(self) -> Hashable:
+        """Return what quantizers have in common that `together` takes at once; None for one that is called alone."""
+        return None
+
+    @staticmethod
+    def together(quantizers: Sequence[Any], weights: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return what `forward` of each quantizer makes of its weight, bit for bit, with few operations over all.
+
+        Args:
+            quantizers: Of this class and of one `group`.
+            weights: Of each; float32.
+        """
+        raise NotImplementedError
 
     def extra_repr(self) -> str:
         """Show the bit width where a module is printed."""

@@ -5,6 +5,8 @@ Letters: O output channels, I input channels, K kernel side. Weights are float32
 
 from __future__ import annotations
 
+import math
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
@@ -66,16 +68,64 @@ class _DoReFa(torch.autograd.Function):
         if torch.is_grad_enabled():  # the gradient is to be differentiated: make its graph begin at the weight
             t = torch.tanh(weight)
             peak = _peak(t, peak.ndim > 0)
-        value = t / peak
-        at_peak = value.trunc()  # the sign of t where |t| is the maximum, 0 elsewhere
-        if peak.ndim:
-            flow, sharers = (grad * value).flatten(1).sum(1), at_peak.flatten(1).count_nonzero(1)
-            share = per_output_channel(flow / sharers.clamp_min(1), t)
-        else:
-            share = (grad * value).sum() / at_peak.count_nonzero().clamp_min(1)
-        largest = torch.finfo(t.dtype).max
-        t_grad = grad.addcmul(at_peak, share, value=-1).div(peak).clamp(-largest, largest)
-        return torch.ops.aten.tanh_backward(t_grad, t), None, None
+        return _gradient(grad, t, peak), None, None
+
+
+def _gradient(grad: Tensor, t: Tensor, peak: Tensor) -> Tensor:
+    """Return the gradient of a weight, of which t and its peak were made, from that of its quantized value."""
+    value = t / peak
+    at_peak = value.trunc()  # the sign of t where |t| is the maximum, 0 elsewhere
+    if peak.ndim:
+        flow, sharers = (grad * value).flatten(1).sum(1), at_peak.flatten(1).count_nonzero(1)
+        share = per_output_channel(flow / sharers.clamp_min(1), t)
+    else:
+        share = (grad * value).sum() / at_peak.count_nonzero().clamp_min(1)
+    largest = torch.finfo(t.dtype).max
+    t_grad = grad.addcmul(at_peak, share, value=-1).div(peak).clamp(-largest, largest)
+    return t_grad * (1 - t * t)
+
+
+class _DoReFaTogether(torch.autograd.Function):
+    """`_DoReFa` of many layers: each operation is one over all of them, but for the sums of gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, bits: int, *weights: Tensor) -> tuple[Tensor, ...]:
+        n: int = 2**bits - 1
+        t = torch._foreach_tanh(weights)
+        peaks = torch.stack(torch._foreach_norm(t, math.inf))
+        peaks = peaks.masked_fill(peaks < torch.finfo(peaks.dtype).tiny, 1.0)
+        ctx.save_for_backward(peaks, *t, *weights)
+        found = torch._foreach_div(t, (2 * peaks).unbind())
+        torch._foreach_add_(found, 0.5)
+        torch._foreach_mul_(found, n)
+        torch._foreach_round_(found)
+        torch._foreach_mul_(found, 2)
+        torch._foreach_sub_(found, n)
+        torch._foreach_div_(found, n)
+        return tuple(found)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        stacked, *rest = ctx.saved_tensors
+        t, weights = rest[: len(grads)], rest[len(grads) :]
+        if torch.is_grad_enabled():  # to be differentiated: as layer by layer
+            new = [torch.tanh(weight) for weight in weights]
+            return None, *(_gradient(g, v, _peak(v, False)) for g, v in zip(grads, new, strict=True))
+        peaks = stacked.unbind()
+        value = torch._foreach_div(t, peaks)
+        at_peak = torch._foreach_trunc(value)
+        flow = torch.stack([product.sum() for product in torch._foreach_mul(grads, value)])
+        sharers = torch.stack(torch._foreach_norm(at_peak, 1))
+        shares = torch._foreach_mul(at_peak, (flow / sharers.clamp_min(1)).unbind())
+        found = torch._foreach_sub(grads, shares)
+        torch._foreach_div_(found, peaks)
+        torch._foreach_clamp_min_(found, -torch.finfo(stacked.dtype).max)
+        torch._foreach_clamp_max_(found, torch.finfo(stacked.dtype).max)
+        slope = torch._foreach_mul(t, t)
+        torch._foreach_neg_(slope)
+        torch._foreach_add_(slope, 1)
+        torch._foreach_mul_(found, slope)
+        return None, *found
 
 
 class DoReFaQuantizer(WeightQuantizer):
@@ -100,6 +150,16 @@ class DoReFaQuantizer(WeightQuantizer):
         if self.bits == 1:
             return straight_through(weight, self.values(self.codes(weight), self.scale(weight), 1))
         return dorefa(weight, self.bits, per_channel=self.per_channel)
+
+    def group(self) -> Hashable:
+        """Return the width of a layer that has one peak; others are quantized alone."""
+        return None if self.bits == 1 or self.per_channel else self.bits
+
+    @staticmethod
+    def together(quantizers: Sequence[DoReFaQuantizer], weights: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return the quantized weights of layers of one width."""
+        found: tuple[Tensor, ...] = _DoReFaTogether.apply(quantizers[0].bits, *weights)
+        return found
 
     def codes(self, weight: Tensor) -> Tensor:
         """Return codes 0 .. 2**bits - 1 as uint8."""

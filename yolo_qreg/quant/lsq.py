@@ -6,6 +6,7 @@ Letters: O output channels, I input channels, K kernel side. Weights are float32
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
@@ -40,13 +41,58 @@ class _LSQ(torch.autograd.Function):
         weight, step, ratio = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient is to be differentiated: make its graph begin at weight and step
             ratio = weight / per_output_channel(step.clamp_min(SMALLEST_STEP), weight)
-        qn, qp = ctx.range
-        inside = (ratio > -qn) & (ratio < qp)
-        clipped = ratio.clamp(-qn, qp)
-        slope = grad * torch.where(inside, clipped.round() - clipped, clipped)
-        sharing = ratio.numel() // step.numel()
-        step_grad = slope.flatten(1).sum(1) if step.ndim else slope.sum()
-        return grad * inside, step_grad / math.sqrt(sharing * qp), None
+        return *_gradients(grad, ratio, step, ctx.range), None
+
+
+def _gradients(grad: Tensor, ratio: Tensor, step: Tensor, limits: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return the gradients of a weight and its step from that of the quantized value; `ratio` is weight / step."""
+    qn, qp = limits
+    inside = (ratio > -qn) & (ratio < qp)
+    clipped = ratio.clamp(-qn, qp)
+    slope = grad * torch.where(inside, clipped.round() - clipped, clipped)
+    step_grad = slope.flatten(1).sum(1) if step.ndim else slope.sum()
+    return grad * inside, step_grad / math.sqrt(ratio.numel() // step.numel() * qp)
+
+
+class _LSQTogether(torch.autograd.Function):
+    """`_LSQ` of many layers with one step each: operations over all of them, but for the sums of gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, bits: int, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        weights, steps = tensors[:count], tensors[count:]
+        qn, qp = ctx.range = clip_range(bits)
+        wide = torch.stack(steps).clamp_min(SMALLEST_STEP).unbind()
+        ratio = torch._foreach_div(weights, wide)
+        ctx.save_for_backward(*ratio, *tensors)
+        found = torch._foreach_clamp_min(ratio, -qn)
+        torch._foreach_clamp_max_(found, qp)
+        torch._foreach_round_(found)
+        torch._foreach_add_(found, 0.0)
+        torch._foreach_mul_(found, wide)
+        return tuple(found)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        count, (qn, qp) = len(grads), ctx.range
+        ratio, weights, steps = (ctx.saved_tensors[k * count : (k + 1) * count] for k in range(3))
+        if torch.is_grad_enabled():  # to be differentiated: as layer by layer
+            ratio = [w / s.clamp_min(SMALLEST_STEP) for w, s in zip(weights, steps, strict=True)]
+            pairs = [_gradients(*each, ctx.range) for each in zip(grads, ratio, steps, strict=True)]
+            return None, None, *(pair[0] for pair in pairs), *(pair[1] for pair in pairs)
+        clipped = torch._foreach_clamp_min(ratio, -qn)
+        torch._foreach_clamp_max_(clipped, qp)
+        below, inside = torch._foreach_add(clipped, qn), torch._foreach_neg(clipped)
+        torch._foreach_add_(inside, qp)
+        torch._foreach_mul_(inside, below)
+        torch._foreach_sign_(inside)  # 1 between the limits, 0 on and beyond them
+        slope = torch._foreach_sub(torch._foreach_round(clipped), clipped)  # 0 where clipped
+        outside = torch._foreach_neg(inside)
+        torch._foreach_add_(outside, 1)
+        torch._foreach_mul_(outside, clipped)
+        torch._foreach_add_(slope, outside)
+        sums = [product.sum() for product in torch._foreach_mul(slope, grads)]
+        torch._foreach_div_(sums, [math.sqrt(weight.numel() * qp) for weight in weights])
+        return None, None, *torch._foreach_mul(grads, inside), *sums
 
 
 def lsq(weight: Tensor, step: Tensor, bits: int) -> Tensor:
@@ -117,6 +163,17 @@ class LSQQuantizer(WeightQuantizer):
     def forward(self, weight: Tensor) -> Tensor:
         """Return the quantized weight."""
         return lsq(weight, self.step, self.bits)
+
+    def group(self) -> Hashable:
+        """Return the width of a layer that has one step; others are quantized alone."""
+        return None if self.step.ndim else self.bits
+
+    @staticmethod
+    def together(quantizers: Sequence[LSQQuantizer], weights: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return the quantized weights of layers of one width."""
+        steps = [quantizer.step for quantizer in quantizers]
+        found: tuple[Tensor, ...] = _LSQTogether.apply(quantizers[0].bits, len(weights), *weights, *steps)
+        return found
 
     def codes(self, weight: Tensor) -> Tensor:
         """Return round(clip(w / s)) + Qn, which is 0 .. 2**bits - 1, as uint8."""

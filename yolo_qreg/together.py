@@ -1,0 +1,86 @@
+"""The weights of a whole model quantized at once: a few operations for all layers instead of some for each.
+
+A training step of a small detector is bound by the number of operations that are started, on a GPU above all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from yolo_qreg.quant.base import WeightQuantizer
+
+_GROUPS = "_quantized_together"
+"""Attribute of a model: its layers that are quantized at once, in groups."""
+
+
+class Layer(Protocol):
+    """A layer with a quantized weight.
+
+    Attributes:
+        weight: The latent weight.
+        quantizer: Quantizes it.
+        ready: The quantized weight, during a forward pass of the model that holds the layer.
+    """
+
+    weight: Tensor
+    quantizer: WeightQuantizer
+    ready: Tensor | None
+
+
+def _quantize_together(model: nn.Module, _: Any) -> None:
+    """Quantize the weights of all layers whose method can do that at once, before a forward pass of the model.
+
+    Compilers do better layer by layer: they put all operations on a weight into one.
+    """
+    if torch.compiler.is_compiling():
+        return
+    for kind, layers in vars(model)[_GROUPS]:
+        with torch.autocast(layers[0].weight.device.type, enabled=False):
+            weights = [layer.weight.float() for layer in layers]
+            found = kind.together([layer.quantizer for layer in layers], weights)
+        for layer, weight in zip(layers, found, strict=True):
+            layer.ready = weight
+
+
+def _forget(model: nn.Module, *_: Any) -> None:
+    """Let go of the quantized weights after a forward pass."""
+    for _, layers in vars(model)[_GROUPS]:
+        for layer in layers:
+            layer.ready = None
+
+
+def _groups(layers: Iterable[Layer]) -> list[tuple[type[WeightQuantizer], list[Layer]]]:
+    """Return layers that can be quantized at once, with the class that does it.
+
+    A class that has a `forward` of its own and inherited `together` is left alone.
+    """
+    found: dict[tuple[type[WeightQuantizer], Hashable], list[Layer]] = {}
+    for layer in layers:
+        kind, key = type(layer.quantizer), layer.quantizer.group()
+        if key is not None and _definer(kind, "together") is _definer(kind, "forward"):
+            found.setdefault((kind, key), []).append(layer)
+    return [(kind, members) for (kind, _), members in found.items() if len(members) > 1]
+
+
+def _definer(kind: type, name: str) -> type:
+    return next(base for base in kind.__mro__ if name in vars(base))
+
+
+def quantize_at_once(model: nn.Module, layers: Iterable[Layer]) -> None:
+    """Have a model quantize weights of layers together in each forward pass, instead of each layer its own."""
+    vars(model)[_GROUPS] = _groups(layers)
+    model.register_forward_pre_hook(_quantize_together)
+    model.register_forward_hook(_forget, always_call=True)
+
+
+def quantize_one_by_one(model: nn.Module) -> None:
+    """Let each layer of a model quantize its own weight again."""
+    for hooks in (model._forward_pre_hooks, model._forward_hooks):
+        for key in [key for key, hook in hooks.items() if hook in (_quantize_together, _forget)]:
+            del hooks[key]
+            model._forward_hooks_always_called.pop(key, None)
+    vars(model).pop(_GROUPS, None)
