@@ -22,6 +22,7 @@ VARIANTS = {
     "lsq-dampen": QuantConfig(method="lsq", bits=2, options={"oscillations": "dampen"}, bn_images=0),
     "fixed": QuantConfig(method="fixed", bits=4, last_bits=8, bn_images=0),
     "unet": QuantConfig(method="fixed", bits=5, options={"variant": "unet"}, bn_images=0),
+    "dynamic-fixed": QuantConfig(method="dynamic-fixed", bits=8, options={"period": 1}, bn_images=0),
     "noise": QuantConfig(method="noise", bits=4, options={"kind": "permuted", "like": "lsq"}, bn_images=0),
     "binaryconnect": QuantConfig(method="binaryconnect", bits=1, options={"draws": "stochastic"}, bn_images=0),
     "binaryconnect-real": QuantConfig(

@@ -66,7 +66,8 @@ class NoiseQuantizer(FloatQuantizer):
         """Measure the errors of the quantizer anew."""
         spec = METHODS[self.like]
         init = spec.inits[-1] if spec.inits else ""  # the step of least squared error, which training tends to
-        quantizer = quantizer_class(self.like).for_weight(weight, self.bits, per_channel=False, init=init)
+        options = {name: option.default for name, option in spec.options.items()}
+        quantizer = quantizer_class(self.like).for_weight(weight, self.bits, per_channel=False, init=init, **options)
         found = errors(weight, quantizer, rescale=not spec.keeps_scale)
         self.sigma.copy_(found.square().mean().sqrt())
         if self.true_errors is not None:

@@ -135,7 +135,7 @@ class Methods(Mapping[str, MethodSpec]):
             self._known[entry.name] = spec
 
 
-CODED = ("dorefa", "lsq")
+CODED = ("dorefa", "lsq", "fixed")
 """Methods whose errors a control can imitate."""
 
 METHODS = Methods(
@@ -172,6 +172,16 @@ METHODS = Methods(
                 "variant": Option(default="saturating", choices=("saturating", "unet")),
             },
             has_codes=lambda options: options["variant"] == "saturating",
+        ),
+        "dynamic-fixed": MethodSpec(
+            "yolo_qreg.quant.dynamic_fixed:DynamicFixedQuantizer",
+            range(3, 9),
+            title="Dynamic fixed point",
+            options={
+                "updates": Option(default=12, least=3, most=24),
+                "period": Option(default=100, least=1),
+                "limit": Option(default=0.0001, most=1),
+            },
         ),
         "ternary": MethodSpec(
             "yolo_qreg.quant.ternary:TernaryQuantizer", range(2, 3), per_channel=True, title="Ternary"
