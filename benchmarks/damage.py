@@ -34,7 +34,8 @@ from yolo_qreg.errors import InputError  # noqa: E402
 from yolo_qreg.evaluation.cells import Cell  # noqa: E402
 from yolo_qreg.evaluation.damage import Damage  # noqa: E402
 from yolo_qreg.evaluation.detections import GroundTruth  # noqa: E402
-from yolo_qreg.evaluation.results import Delta, Model, Results, Score, load, save  # noqa: E402
+from yolo_qreg.evaluation.result_files import load, save  # noqa: E402
+from yolo_qreg.evaluation.results import Delta, Model, Results, Score  # noqa: E402
 from yolo_qreg.evaluation.sweep import Numbers, Sweep  # noqa: E402
 from yolo_qreg.evaluation.workers import Workshop  # noqa: E402
 

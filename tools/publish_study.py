@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from yolo_qreg.errors import InputError
-from yolo_qreg.evaluation.results import RUN, load, save
+from yolo_qreg.evaluation.result_files import RUN, load, save
 from yolo_qreg.files import fill_block
 from yolo_qreg.findings.claims import VERDICTS, judge
 from yolo_qreg.findings.gather import gather

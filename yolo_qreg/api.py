@@ -151,7 +151,7 @@ def evaluate(config: EvalConfig, *, quiet: bool = False) -> Results:
     """
     from yolo_qreg.evaluation import evaluate as work
     from yolo_qreg.evaluation.choice import choose, settle
-    from yolo_qreg.evaluation.results import save
+    from yolo_qreg.evaluation.result_files import save
     from yolo_qreg.report.evaluation import write_report as write_page
 
     tell = teller(quiet)
@@ -332,9 +332,9 @@ def load_results(folder: str | Path) -> Results:
     Raises:
         InputError: It holds none, or damaged ones.
     """
-    from yolo_qreg.evaluation import results
+    from yolo_qreg.evaluation import result_files
 
-    return results.load(Path(folder))
+    return result_files.load(Path(folder))
 
 
 def write_report(folder: str | Path, palette: str = "paper") -> Path:

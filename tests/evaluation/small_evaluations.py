@@ -8,7 +8,8 @@ from typing import Any
 from yolo_qreg.evaluation.config import Settings
 from yolo_qreg.evaluation.evaluate import evaluate
 from yolo_qreg.evaluation.models import subjects
-from yolo_qreg.evaluation.results import Results, save
+from yolo_qreg.evaluation.result_files import save
+from yolo_qreg.evaluation.results import Results
 from yolo_qreg.shipped import shipped
 
 CORRUPTIONS = ("shot_noise", "saturate")

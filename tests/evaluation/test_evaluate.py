@@ -21,7 +21,8 @@ from ultralytics import YOLO
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation import damage as damage_module
 from yolo_qreg.evaluation import evaluate as evaluate_module
-from yolo_qreg.evaluation.results import ALL, BENCHMARK, CLEAN, Results, load
+from yolo_qreg.evaluation.result_files import load
+from yolo_qreg.evaluation.results import ALL, BENCHMARK, CLEAN, Results
 from yolo_qreg.host.validate import validate
 from yolo_qreg.shipped import shipped
 

@@ -14,17 +14,8 @@ import pytest
 
 from yolo_qreg.cli import main
 from yolo_qreg.errors import InputError
-from yolo_qreg.evaluation.results import (
-    ALL,
-    CLEAN,
-    ClassScore,
-    Delta,
-    Model,
-    Results,
-    Score,
-    load,
-    save,
-)
+from yolo_qreg.evaluation.result_files import load, save
+from yolo_qreg.evaluation.results import ALL, CLEAN, ClassScore, Delta, Model, Results, Score
 from yolo_qreg.evaluation.summary import equation5, summarize
 
 POINTS = {

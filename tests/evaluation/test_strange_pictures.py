@@ -19,7 +19,7 @@ from yolo_qreg.cli import main
 from yolo_qreg.data.shapes import ensure_shapes
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation import evaluate as evaluate_module
-from yolo_qreg.evaluation.results import load
+from yolo_qreg.evaluation.result_files import load
 from yolo_qreg.host import scan as scan_module
 from yolo_qreg.host.compat import is_before
 from yolo_qreg.host.datasets import prepare_for_trainings, validation_pictures

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from report_samples import sample, write_gallery, write_runs
 
-from yolo_qreg.evaluation.results import save
+from yolo_qreg.evaluation.result_files import save
 from yolo_qreg.report.evaluation import write_report
 
 

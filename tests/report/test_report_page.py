@@ -13,7 +13,8 @@ from report_parsing import Node, parse
 from report_samples import VOC, sample, score, write_gallery
 
 from yolo_qreg.errors import InputError
-from yolo_qreg.evaluation.results import ALL, CLEAN, Delta, Results, save
+from yolo_qreg.evaluation.result_files import save
+from yolo_qreg.evaluation.results import ALL, CLEAN, Delta, Results
 from yolo_qreg.report import evaluation as page
 from yolo_qreg.report import gallery
 from yolo_qreg.report.evaluation import write_report

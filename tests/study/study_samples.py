@@ -11,7 +11,8 @@ import yaml
 from report_samples import VOC, score, with_deltas
 
 from corruptions import CORRUPTIONS
-from yolo_qreg.evaluation.results import CLEAN, ClassScore, Model, Results, save
+from yolo_qreg.evaluation.result_files import save
+from yolo_qreg.evaluation.results import CLEAN, ClassScore, Model, Results
 from yolo_qreg.study.plan import Evaluation, Run, Study
 from yolo_qreg.study.runs import Place, places
 

@@ -18,7 +18,8 @@ from study_samples import sample_results, sample_study, write_sample, write_trai
 
 from corruptions import CORRUPTIONS
 from yolo_qreg.errors import InputError
-from yolo_qreg.evaluation.results import ALL, CLEAN, Results, save
+from yolo_qreg.evaluation.result_files import save
+from yolo_qreg.evaluation.results import ALL, CLEAN, Results
 from yolo_qreg.findings.claims import judge
 from yolo_qreg.findings.gather import gather
 from yolo_qreg.findings.names import title_of

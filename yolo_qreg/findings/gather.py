@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yolo_qreg.errors import InputError
-from yolo_qreg.evaluation import results as data_files
+from yolo_qreg.evaluation import result_files
 from yolo_qreg.evaluation.results import ALL, Results
 from yolo_qreg.evaluation.summary import summarize
 from yolo_qreg.findings.gains import Unit
@@ -157,10 +157,10 @@ def _evaluations(study: Study, out: Path) -> tuple[dict[int, Results], list[str]
     found, unusable = {}, []
     for seed in study.seeds:
         folder = out / f"seed-{seed}"
-        if not (folder / data_files.RUN).is_file():
+        if not (folder / result_files.RUN).is_file():
             continue
         try:
-            results = data_files.load(folder)
+            results = result_files.load(folder)
             summarize(results)
         except (InputError, KeyError):  # unreadable, or scores are missing
             unusable.append(f"the evaluation of seed {seed} is damaged; delete {folder.name} and run the study again")

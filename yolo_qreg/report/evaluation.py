@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from yolo_qreg.evaluation import results as data_files
+from yolo_qreg.evaluation import result_files
 from yolo_qreg.evaluation.results import Results
 from yolo_qreg.files import write_text
 from yolo_qreg.findings import paper
@@ -48,7 +48,7 @@ def write_report(folder: Path, results: Results | None = None, palette: str = "p
         InputError: The folder holds no results, or there is no such palette.
     """
     colours = palettes.check(palette)
-    found = data_files.load(folder) if results is None else results
+    found = result_files.load(folder) if results is None else results
     losses = histories_of(found, folder)
     write_figures(folder, sheets(Comparison(found), losses), colours)
     page = document(found, losses, read_gallery(folder, found.corruptions), colours)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from yolo_qreg.errors import InputError
-from yolo_qreg.evaluation.results import Results, save
+from yolo_qreg.evaluation.result_files import save
+from yolo_qreg.evaluation.results import Results
 from yolo_qreg.files import sweep
 from yolo_qreg.progress import Tell, teller, watched
 from yolo_qreg.quant.registry import FLOAT_BITS
