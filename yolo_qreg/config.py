@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from yolo_qreg.errors import InputError, did_you_mean
 from yolo_qreg.quant.registry import ACTIVATIONS, FLOAT_BITS, METHODS, MethodSpec
@@ -15,6 +15,8 @@ BN_BITS = 4
 BN_IMAGES = 256
 RANGES = ("minmax", "percentile", "mse")
 """How ranges of activations are chosen."""
+Runtime = Literal["openvino", "ort", "tensorrt"]
+"""For which an int8 graph is laid out."""
 STRIDE = 32
 """What image sizes are multiples of."""
 

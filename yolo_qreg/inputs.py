@@ -34,6 +34,17 @@ def checkpoint_of(source: Path) -> Path:
     return source
 
 
+def described_file(source: Path) -> Path:
+    """Return what `info` is to describe: a file, the checkpoint of a run folder, or an OpenVINO folder.
+
+    Raises:
+        InputError: If there is none.
+    """
+    if source.is_dir() and any(source.glob("*.xml")):
+        return source
+    return checkpoint_of(source)
+
+
 def packed_file(path: Path) -> Path:
     """Return a path that is a file, as a packed one has to be.
 

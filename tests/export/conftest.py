@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from quantized_detectors import CONFIGS, Trained, detector, write
@@ -20,6 +24,25 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trained
         return made[name]
 
     return get
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_float_model_each(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let the host export a file once for all tests: it takes seconds, and gives the same model each time."""
+    from yolo_qreg.host import exporting
+
+    made: dict[str, Path] = {}
+    kept, export = tmp_path_factory.mktemp("float"), exporting.float_onnx
+
+    def once(weights: Path, **settings: Any) -> Path:
+        key = hashlib.sha256(weights.read_bytes() + str(sorted(settings.items())).encode()).hexdigest()
+        if key not in made:
+            made[key] = Path(shutil.copy(export(weights, **settings), kept / f"{key}.onnx"))
+        return Path(shutil.copy(made[key], weights.with_suffix(".onnx")))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "float_onnx", once)
+        yield
 
 
 @pytest.fixture(params=CONFIGS)

@@ -10,7 +10,8 @@ from quantized_detectors import Trained
 
 from yolo_qreg.config import RANGES
 from yolo_qreg.errors import InputError
-from yolo_qreg.export.activations import BINS, LEVELS, PICTURE, Histogram, activation_groups, calibrate
+from yolo_qreg.export.activations import ReadLayout, WholeLayout, activation_groups
+from yolo_qreg.export.ranges import BINS, LEVELS, PICTURE, PICTURE_GRID, UNSIGNED_LEVELS, Grid, Histogram, calibrate
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -48,20 +49,76 @@ def test_what_meets_in_a_concat_is_one_group() -> None:
 
 def test_a_detector_shares_the_scales_of_its_joins(trained: Callable[[str], Trained], tmp_path: Path) -> None:
     """Each quantized convolution reads a tensor of a group, and groups are fewer than tensors."""
-    from yolo_qreg.export.folding import convolutions, float_model
+    from yolo_qreg.export.folding import convolutions, float_model, read_source
 
-    exact = float_model(trained("lsq-2bit").path, tmp_path, imgsz=SIDE)
+    exact = float_model(read_source(trained("lsq-2bit").path), tmp_path, imgsz=SIDE)
     model = exact.graph()
     convs = convolutions(model, exact.integers(model))
-    groups = activation_groups(model, convs)
+    layout = ReadLayout(model, convs, "/model.24/")
+    groups = layout.groups
     assert len(convs) == len(exact.weights.coded)
     assert PICTURE in groups
     assert len(set(groups.values())) < len(groups) <= len(convs)
     pictures = list(exact.pictures())
-    scales = calibrate(model, groups, pictures, "minmax")
-    assert scales == calibrate(model, groups, pictures[::-1], "minmax")
-    assert scales[PICTURE] == 1 / 255
-    assert all(scales[one] == scales[other] for one in groups for other in groups if groups[one] == groups[other])
+    grids = calibrate(model, layout, pictures, "minmax")
+    assert grids == calibrate(model, layout, pictures[::-1], "minmax")
+    assert grids.pop(PICTURE) == PICTURE_GRID
+    assert all(grid.signed and grid.zero == 0 for grid in grids.values())
+    assert all(grids[one] == grids[other] for one in grids for other in grids if groups[one] == groups[other])
+
+
+def test_onnx_runtime_gets_all_between_two_convolutions() -> None:
+    """SiLU's factors and sums too, one grid around what passes values on; what float operators make stays float."""
+    model = graph(
+        ("Conv", [PICTURE, "w0"], ["c"]),
+        ("Sigmoid", ["c"], ["s"]),
+        ("Mul", ["c", "s"], ["silu"]),
+        ("MaxPool", ["silu"], ["pooled"]),
+        ("Concat", ["silu", "pooled"], ["joined"]),
+        ("Conv", ["joined", "w1"], ["d"]),
+        ("Add", ["d", "joined"], ["sum"]),
+        ("Softmax", ["sum"], ["float"]),
+        ("Add", ["float", "sum"], ["mixed"]),
+        ("Conv", ["mixed", "w2"], ["e"]),
+        ("Conv", ["e", "w3"], ["answer"]),
+        ("Sigmoid", ["answer"], ["scores"]),
+    )
+    layout = WholeLayout(model, [n for n in model.graph.node if n.op_type == "Conv" and n.output[0] != "answer"])
+    found = layout.groups
+    assert set(found) == {PICTURE, "c", "s", "silu", "pooled", "joined", "d", "sum", "mixed", "e"}
+    assert found["silu"] == found["pooled"] == found["joined"]
+    assert len(set(found.values())) == len(found) - 2
+    assert set(layout.fixed) == {PICTURE, "s"}
+
+
+def test_unsigned_grids_hold_zero_exactly() -> None:
+    """As ONNX asks for: what is padded with 0 is not moved; ranges on one side of 0 reach it."""
+    for low, high in ((-0.278, 5.1), (0.2, 3.0), (-4.0, -1.0), (0.0, 0.0)):
+        grid = Grid.unsigned(low, high)
+        assert 0 <= grid.zero <= UNSIGNED_LEVELS
+        least, most = (grid.scale * (q - grid.zero) for q in (0, UNSIGNED_LEVELS))
+        assert least <= min(low, 0) + grid.scale / 2
+        assert most >= max(high, 0) - grid.scale / 2
+
+
+def test_bounds_are_those_of_numpy() -> None:
+    """Of what was counted on either side of 0; below the floor nothing counts."""
+    values = np.random.default_rng(0).normal(1, 2, 200_000).astype(np.float32)
+    found = Histogram()
+    found.add(values)
+    assert found.bounds("minmax") == (values.min(), values.max())
+    assert found.bounds("minmax", floor=-1.5) == (-1.5, values.max())
+    wanted = np.percentile(values, [0.01, 99.99])
+    assert found.bounds("percentile") == pytest.approx(tuple(wanted), abs=2 * found.width)
+
+    def error(low: float, high: float) -> float:
+        grid = Grid.unsigned(low, high)
+        q = np.clip(np.rint(values.astype(np.float64) / grid.scale) + grid.zero, 0, UNSIGNED_LEVELS)
+        return float((((q - grid.zero) * grid.scale - values) ** 2).mean())
+
+    shares = np.linspace(0.2, 1, 200)
+    best = min(error(values.min() * share, values.max() * share) for share in shares)
+    assert error(*found.bounds("mse")) < 1.01 * best
 
 
 def test_counting_doubles_the_range_without_moving_a_value() -> None:
@@ -74,7 +131,7 @@ def test_counting_doubles_the_range_without_moving_a_value() -> None:
     every = np.abs(np.concatenate(pieces))
     wanted, _ = np.histogram(every, bins=BINS, range=(0, found.width * BINS))
     assert found.counts.sum() == every.size
-    assert np.abs(found.counts - wanted).sum() <= 2  # float32 division at a bin's edge
+    assert np.abs(found.counts.sum(0) - wanted).sum() <= 2  # float32 division at a bin's edge
     assert found.peak == every.max()
 
 

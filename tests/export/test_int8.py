@@ -1,23 +1,29 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from quantized_detectors import NAMES, Trained
 
-from yolo_qreg import QuantConfig, shipped
+from yolo_qreg import QuantConfig, activations, shipped
 from yolo_qreg.cli import main
-from yolo_qreg.config import Calibration
+from yolo_qreg.config import Calibration, Runtime
 from yolo_qreg.data.shapes import ensure_shapes
 from yolo_qreg.errors import InputError
+from yolo_qreg.evaluation.models import subjects
 from yolo_qreg.export.describe import describe
 from yolo_qreg.export.graph import PackedWeight
 from yolo_qreg.export.int8 import Int8Weight, to_int8
+from yolo_qreg.export.runtimes import run
 from yolo_qreg.export.weights import read_checkpoint
+from yolo_qreg.host import checkpoint
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -78,6 +84,75 @@ def test_openvino_computes_in_int8(folder: Path, trained: Callable[[str], Traine
     assert codes < (folder / "small.bin").stat().st_size < 2 * codes
 
 
+def test_info_knows_the_folder(folder: Path, trained: Callable[[str], Trained], capsys: Any) -> None:
+    """Layers, bits and codes are read from the graph itself, what runs in int8 from the note; evaluations name it."""
+    weights, _, _ = read_checkpoint(trained("lsq-2bit").path)
+    assert main(["info", str(folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["kind"], found["names"]) == ("int8 OpenVINO", list(NAMES))
+    assert [layer["name"] for layer in found["layers"]] == list(weights.coded)
+    assert {(layer["bits"], layer["container"]) for layer in found["layers"]} == {(2, 8)}
+    assert [layer["levels_used"] for layer in found["layers"]] == [c.levels_used() for c in weights.coded.values()]
+    assert found["int8"]["in_int8"] == len(weights.coded)
+    assert found["size_bytes"] == sum(file.stat().st_size for file in folder.iterdir())
+    assert main(["info", str(folder)]) == 0
+    assert f"{len(weights.coded)} of {len(weights.coded) + 7} convolutions" in capsys.readouterr().out
+    (ours,) = subjects([folder])
+    assert (ours.model.method, ours.model.bits, ours.names, ours.imgsz) == ("lsq", 2, NAMES, SIDE)
+
+
+def damage(folder: Path, how: str) -> None:
+    """Make something wrong in an OpenVINO folder."""
+    graph, metadata = folder / "small.xml", folder / "metadata.yaml"
+    if how == "cut graph":
+        graph.write_bytes(graph.read_bytes()[:1000])
+    elif how == "cut integers":
+        graph.with_suffix(".bin").write_bytes(graph.with_suffix(".bin").read_bytes()[:1000])
+    elif how == "no integers":
+        graph.write_text(graph.read_text().replace(".weight.int8", ".weight.int9"))
+    elif how == "two graphs":
+        (folder / "other.xml").write_text("<net/>")
+    elif how == "foreign":
+        metadata.write_text("names: {0: a}")
+    elif how == "odd metadata":
+        metadata.write_text("- 1")
+    elif how == "no metadata":
+        metadata.unlink()
+    elif how == "odd names":
+        metadata.write_text(metadata.read_text().replace("0: cat", "0: cat\n  x: 1"))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "cut graph",
+        "cut integers",
+        "no integers",
+        "two graphs",
+        "foreign",
+        "odd metadata",
+        "no metadata",
+        "odd names",
+    ],
+)
+def test_damaged_folders_are_told_in_one_line(how: str, folder: Path, tmp_path: Path, capsys: Any) -> None:
+    """Whatever is wrong with a folder, its name is in the message."""
+    broken = Path(shutil.copytree(folder, tmp_path / "broken_openvino_model"))
+    damage(broken, how)
+    assert main(["info", str(broken)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "broken_openvino_model" in line
+
+
+def test_a_folder_without_its_note_is_described_all_the_same(folder: Path, tmp_path: Path) -> None:
+    """But nobody says what ran in int8."""
+    bare = Path(shutil.copytree(folder, tmp_path / "bare_openvino_model"))
+    (bare / "export.json").unlink()
+    found = describe(bare).int8
+    assert found is not None
+    assert (found.runtime, found.convolutions, found.in_int8) == ("openvino", None, None)
+
+
 def test_plain_ultralytics_detects_with_it(folder: Path) -> None:
     """The host needs no setting: class names, sizes and stride are in the folder."""
     from ultralytics import YOLO
@@ -111,6 +186,88 @@ def test_onnx_holds_the_integers_and_shares_the_scales(
     assert len({float(constants[node.input[1]]) for node in quantizers}) < len(quantizers)
 
 
+@pytest.mark.parametrize("name", ["lsq-2bit", "lsq-mixed"])
+def test_onnx_runtime_computes_in_int8(
+    name: str, trained: Callable[[str], Trained], shapes: Path, tmp_path: Path
+) -> None:
+    """Its layout is unsigned, and every quantized convolution but those of the output runs in its int8 kernel."""
+    out = tmp_path / "ort.onnx"
+    calibration = Calibration(data=shapes, images=2)
+    to_int8(trained(name).path, out, openvino=False, calibration=calibration, runtime="ort", imgsz=SIDE)
+    facts = json.loads(out.with_suffix(".export.json").read_text())
+    weights, _, _ = read_checkpoint(trained(name).path)
+    inner = [layer for layer in weights.coded if layer.endswith(".conv")]
+    assert facts["convolutions in int8 on this machine"] == len(inner)
+    assert facts["codes"]["read back"] == sum(layer.codes.numel() for layer in weights.coded.values())
+    model = onnx.load(str(out))
+    kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    quantizers = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    assert {kinds[node.input[2]] for node in quantizers} == {onnx.TensorProto.UINT8}
+    assert sum(kind == onnx.TensorProto.INT32 for kind in kinds.values()) == 2 * len(inner)
+
+
+def test_tensorrt_gets_symmetric_signed_grids(trained: Callable[[str], Trained], shapes: Path, tmp_path: Path) -> None:
+    """The picture's too: it takes neither uint8, nor zero points, nor negative scales."""
+    out = tmp_path / "trt.onnx"
+    calibration = Calibration(data=shapes, images=2)
+    to_int8(trained("lsq-2bit").path, out, openvino=False, calibration=calibration, runtime="tensorrt", imgsz=SIDE)
+    model = onnx.load(str(out))
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    pairs = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    for node in pairs:
+        scale, zero = (constants[name] for name in node.input[1:])
+        assert zero.dtype == np.int8
+        assert not zero.any()
+        assert (scale > 0).all()
+    assert "not TensorRT" in json.loads(out.with_suffix(".export.json").read_text())["checked with"]
+
+
+@pytest.fixture(scope="module")
+def with_ranges(trained: Callable[[str], Trained], tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A training whose activations were quantized."""
+    path = trained("lsq-2bit").path
+    model, ckpt = checkpoint.load(path)
+    state = checkpoint.state_of(ckpt, path)
+    model = checkpoint.requantize(model.float(), state)
+    picture = torch.from_numpy(np.random.default_rng(1).random((1, 3, SIDE, SIDE), dtype=np.float32))
+    activations.place_quantizers(model, activations.find_places(model, state.bits, picture), 8, "lsq", "symmetric")
+    activations.calibrate(model, [picture])
+    out = tmp_path_factory.mktemp("ranges") / "best.pt"
+    learned = replace(state, activations=activations.ranges_of(model))
+    checkpoint.save(out, {**checkpoint.load(path)[1], checkpoint.KEY: learned.to_dict()})
+    return Trained(out, model.eval(), state.config)
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "ort"])
+def test_learned_ranges_are_those_of_the_export(
+    runtime: Runtime, with_ranges: Trained, shapes: Path, tmp_path: Path
+) -> None:
+    """Scales are the training's, and OpenVINO's graph computes what PyTorch simulated; no picture is needed for it."""
+    out = tmp_path / "a.onnx"
+    if runtime == "ort":  # pre-activations have no range in a training
+        monkey = pytest.MonkeyPatch()
+        monkey.setattr("yolo_qreg.export.int8._calibration_data", lambda *_: shapes)
+    source = with_ranges.path
+    to_int8(source, out, openvino=False, runtime=runtime, imgsz=SIDE)
+    model = onnx.load(str(out))
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    quantizers = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    scales = {float(constants[node.input[1]]) for node in quantizers}
+    state = checkpoint.state_of(checkpoint.load(source)[1], source)
+    learned = {float(np.float32(r.scale)) for r in state.activations}
+    if runtime == "ort":
+        monkey.undo()
+        assert learned < scales
+        return
+    assert learned == scales
+    picture = np.random.default_rng(1).random((1, 3, SIDE, SIDE), dtype=np.float32)
+    with torch.inference_mode():
+        wanted = with_ranges.model(torch.from_numpy(picture))[0].numpy()
+        plain = checkpoint.load(source)[0].float().eval()(torch.from_numpy(picture))[0].numpy()
+    found, changed = (np.abs(a - wanted).mean() for a in (run(out, [picture], reference=True)[0], plain))
+    assert found < changed / 10
+
+
 def test_detections_stay_those_of_the_float_model(shapes: Path, tmp_path: Path) -> None:
     """The shipped 8-bit weights find the same objects: best scores of a picture move by less than a tenth."""
     from ultralytics import YOLO
@@ -137,6 +294,9 @@ def test_detections_stay_those_of_the_float_model(shapes: Path, tmp_path: Path) 
         (["--to", "onnx", "--images", "9"], "are for int8 activations"),
         (["--to", "openvino", "--calibrate", "nowhere.yaml"], "nowhere.yaml"),
         (["--to", "openvino"], "--calibrate"),
+        (["--to", "openvino", "--runtime", "ort"], "--runtime ort reads ONNX"),
+        (["--to", "onnx", "--runtime", "ort"], "--runtime is for int8 activations"),
+        (["--to", "onnx", "--activations", "8", "--runtime", "tpu"], "runtime='tpu' is unknown"),
         (["--to", "openvino", "--out", "plain"], "must end in _openvino_model"),
     ],
 )

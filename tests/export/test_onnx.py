@@ -228,6 +228,33 @@ def damaged(model: Any, how: str) -> bytes:
     return data[: len(data) // 2] if how == "cut" else data
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--to", "onnx"], "is a folder, where the note"),
+        (["--to", "onnx", "--activations", "8", "--runtime", "ort"], "is a folder, where the note"),
+        (["--to", "onnx", "--out", "nowhere/a.onnx"], "does not exist"),
+        (["--to", "onnx", "--check-map"], "which is not on this machine; measure it with yolo-qreg eval-corrupted"),
+        (["--to", "pt", "--check-map"], "--check-map is for --to onnx and openvino"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_the_host_exports(
+    words: list[str],
+    message: str,
+    trained: Callable[[str], Trained],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+) -> None:
+    """The float export takes longest, and would be for nothing."""
+    monkeypatch.setattr("yolo_qreg.host.exporting.float_onnx", lambda *_, **__: pytest.fail("the host exported"))
+    (tmp_path / "a.export.json").mkdir()
+    words = words if {"--out", "pt"} & {*words} else [*words, "--out", str(tmp_path / "a.onnx")]
+    assert main(["export", str(trained("lsq-2bit").path), *words]) == 2
+    assert message in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["a.export.json"]
+
+
 def test_an_evaluation_knows_what_it_is(exported: Callable[[str], Path], tmp_path: Path) -> None:
     """Method, width and classes are in the file; other ONNX models stay nameless."""
     (ours,) = subjects([exported("lsq-2bit")])

@@ -12,6 +12,7 @@ from yolo_qreg.config import Calibration
 
 if TYPE_CHECKING:
     from yolo_qreg.api import Kind
+    from yolo_qreg.config import Runtime
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
     "--imgsz", type=click.IntRange(32, 8192), help="Sides in pixels (onnx, openvino).  [default: of training]"
 )
 @click.option("--dynamic", is_flag=True, help="Let batch and sides vary (onnx).")
+@click.option("--activations", type=int, metavar="8", help="Compute in int8 (onnx; openvino always does).")
 @click.option(
-    "--activations", type=int, metavar="8", help="Compute in int8, for OpenVINO (onnx; openvino always does)."
+    "--runtime", metavar="[openvino|ort|tensorrt]", help="Whose kernels an int8 onnx is for.  [default: openvino]"
 )
 @click.option("--calibrate", metavar="DATA", help="Data for int8 ranges: its training split.  [default: of training]")
 @click.option("--images", type=int, help="Pictures for int8 ranges.  [default: 128]")
 @click.option("--ranges", metavar="[minmax|percentile|mse]", help="How int8 ranges are chosen.  [default: percentile]")
+@click.option("--check-map", is_flag=True, help="Measure mAP on val, beside the weights and their FP32 twin.")
 @click.option("--out", type=PATH, help="What to write; beside the weights by default.")
 @trust
 def command(
@@ -37,9 +40,11 @@ def command(
     imgsz: int | None,
     dynamic: bool,
     activations: int | None,
+    runtime: str | None,
     calibrate: str | None,
     images: int | None,
     ranges: str | None,
+    check_map: bool,
     out: Path | None,
 ) -> None:
     """Write a run's weights for others to use.
@@ -68,7 +73,24 @@ def command(
         imgsz=imgsz,
         dynamic=dynamic,
         activations=cast("Literal[8] | None", activations),
+        runtime=cast("Runtime | None", runtime),
         calibration=Calibration(**calibration) if calibration else None,
+        check_map=check_map,
+        quiet=False,
     )
     files = [file for file in written.rglob("*") if file.is_file()] if written.is_dir() else [written]
+    if check_map:
+        _show(written)
     click.echo(f"{written} ({sum(file.stat().st_size for file in files) / 1e6:.2f} MB)")
+
+
+def _show(written: Path) -> None:
+    """Print what --check-map found."""
+    from yolo_qreg.export.notes import read
+
+    found = read(written)["mAP"]
+    scores = ", ".join(f"{role} {100 * score:.2f}" for role, score in found["mAP50-95"].items())
+    click.echo(f"mAP50-95 on {found['pictures']} pictures of {found['data']}: {scores}")
+    for what, points in found["points"].items():
+        interval = "" if points["low"] is None else f" ({points['low']:+.2f} to {points['high']:+.2f})"
+        click.echo(f"{what}: {points['difference']:+.2f}{interval} points")

@@ -8,26 +8,27 @@ from typing import TYPE_CHECKING
 
 import click
 
-from yolo_qreg.cli.options import CHECKPOINT, trust
+from yolo_qreg.cli.options import DESCRIBED, trust
 from yolo_qreg.errors import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from yolo_qreg.export.describe import Description
+    from yolo_qreg.export.describe import Description, Int8Info
 
 MOST_NAMES = 20
 FITNESS = ("metrics/mAP50-95(B)", "metrics/mAP50(B)")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("file", type=CHECKPOINT)
+@click.argument("file", type=DESCRIBED)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @trust
 def command(file: Path, as_json: bool) -> None:
     """Show what a weight file is: method, bits, levels used and size of every layer, and how it was trained.
 
-    FILE is a run folder, a .pt of ours or of plain Ultralytics, a packed file, or an ONNX model that we exported.
+    FILE is a run folder, a .pt of ours or of plain Ultralytics, a packed file, or an ONNX model or OpenVINO
+    folder that we exported.
 
     \b
     yolo-qreg info runs/detect/lsq-4bit
@@ -76,6 +77,10 @@ def _facts(found: Description) -> dict[str, str]:
                 f"{found.config.activations} bits in eval-corrupted and int8 exports; "
                 "plain Ultralytics runs this file with float activations"
             )
+    if found.container is not None:
+        facts["stored"] = _stored(found)
+    if found.int8 is not None:
+        facts["int8"] = _int8(found.int8, len(found.layers))
     facts["size"] = f"{found.size_bytes / 1e6:.2f} MB, sha256 {found.sha256}"
     facts["tensors"] = (
         f"{totals.values:,} values, {100 * totals.quantized_share:.1f}% of them quantized; "
@@ -97,6 +102,22 @@ def _facts(found: Description) -> dict[str, str]:
     if scores:
         facts["scores"] = ", ".join(scores) + ", validation during training"
     return facts
+
+
+def _stored(found: Description) -> str:
+    """Say in how many bits codes stand in the file."""
+    widths = sorted({f"{layer.bits} bits in {layer.container or layer.bits}" for layer in found.layers})
+    return f"{found.container}; codes of {', '.join(widths)}"
+
+
+def _int8(found: Int8Info, layers: int) -> str:
+    """Say what runs in int8."""
+    text = f"laid out for {found.runtime}"
+    if found.convolutions is not None:
+        text += f"; {found.in_int8} of {found.convolutions} convolutions ran in int8 kernels where it was exported"
+    if found.nearest:
+        text += f"; {found.nearest} of {layers} layers at the nearest of 255 levels, the others as trained"
+    return text
 
 
 def _counts(found: Description) -> dict[str, int]:

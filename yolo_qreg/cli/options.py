@@ -53,6 +53,7 @@ class _Named(click.types.StringParamType):
 PATH = NamedPath(path_type=Path)
 FOLDER = NamedPath(path_type=Path, file_okay=False)
 CHECKPOINT = _Existing(inputs.checkpoint_of)
+DESCRIBED = _Existing(inputs.described_file)
 PACKED = _Existing(inputs.packed_file)
 WEIGHTS = _Existing(inputs.weights_to_run)
 RUN = _Existing(inputs.last_checkpoint)

@@ -1,10 +1,12 @@
-"""Where a graph's activations are quantized, and over what range.
+"""Where a graph's activations are quantized, which depends on the runtime that it is for.
 
-Runtimes run a convolution in int8 if what it reads was quantized and its weight is made of integers. Only tensors that
-quantized convolutions read are touched, after the activation function; what meets in a Concat shares one scale, so that
-joining, pooling and enlarging stay in int8. Grids are symmetric and signed, but for the picture, which is 0 to 255.
+Runtimes run a convolution in int8 if what it reads was quantized and its weight is made of integers; what joins, pools
+or enlarges tensors stays in int8 if one grid fits all of them.
 
-Letters: N bins of a histogram.
+- OpenVINO and TensorRT fuse the activation function into the convolution, so that only tensors which quantized
+  convolutions read are touched, after it. Grids are signed and symmetric; OpenVINO's picture is 0 to 255.
+- ONNX Runtime has no such kernels, and none for signed tensors on x86. There every operator on the way from one
+  convolution to the next is quantized, and grids are unsigned with a zero point.
 """
 
 from __future__ import annotations
@@ -12,26 +14,129 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from yolo_qreg.errors import InputError
+from yolo_qreg.export.ranges import PICTURE, PICTURE_GRID, Grid, Histogram
 
 PASSING = frozenset({"Concat", "MaxPool", "Resize", "Split"})
-"""Operators that give the values that they get: the same scale fits before and behind."""
-PICTURE = "images"
-LEVELS = 127
-"""Of a signed grid, on either side of 0."""
-PICTURE_SCALE = 1 / 255
-PERCENT_KEPT = 99.99
-BINS = 2048
-TRIED = 80
-"""Ranges that are tried for the least squared error, from the widest down to a fifth of it."""
-LEAST = 1e-6
-"""Range of a tensor that is 0 everywhere."""
+"""Operators that give the values that they get: the same grid fits before and behind."""
+ELEMENTWISE = frozenset({"Sigmoid", "Mul", "Add"})
+"""Further operators that ONNX Runtime has in int8."""
+SIGMOID_GRID = Grid(1 / 255, 0, signed=False)
+SILU_FLOOR = -8.0
+"""SiLU is within 0.003 of 0 below it, so that a grid need not reach further down."""
+INT32_MOST = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class ReadLayout:
+    """OpenVINO's and TensorRT's: what quantized convolutions read, after the activation function.
+
+    Attributes:
+        model: The float graph.
+        convs: Those of its nodes that are to run in int8.
+        float_part: Beginning of the names of nodes whose sums stay float.
+        picture: Grid of the picture.
+        learned: Grids of what a convolution reads, by the name of its node.
+    """
+
+    model: ModelProto
+    convs: Sequence[NodeProto]
+    float_part: str
+    picture: Grid = PICTURE_GRID
+    learned: Mapping[str, Grid] = field(default_factory=dict)
+
+    @cached_property
+    def groups(self) -> dict[str, str]:
+        """The tensors to quantize, each with the name of its group."""
+        return activation_groups(self.model, self.convs)
+
+    @cached_property
+    def fixed(self) -> dict[str, Grid]:
+        """The grids of the picture and of what a training has found ranges for."""
+        sources = Sources(self.model)
+        known = {tensor: self.learned.get(conv.name) for conv in self.convs for tensor in sources.of(conv.input[0])}
+        return _spread(self.groups, known) | {PICTURE: self.picture}
+
+    def grid(self, group: str, found: Histogram, ranges: str) -> Grid:
+        """Return a symmetric grid."""
+        return Grid.symmetric(found.limit(ranges))
+
+    def apply(self, model: ModelProto, grids: Mapping[str, Grid]) -> None:
+        """Quantize activations, in place.
+
+        Convolutions, passing operators and residual sums read the quantized tensor; the rest, such as the head's
+        decoding, keeps the float one.
+        """
+        readers = {node.name for node in self.convs}
+        for node in model.graph.node:
+            residual = node.op_type == "Add" and not node.name.startswith(self.float_part)
+            if node.op_type in PASSING or residual:
+                readers.add(node.name)
+        _insert(model, grids, readers)
+
+
+@dataclass(frozen=True)
+class WholeLayout:
+    """ONNX Runtime's: all tensors between quantized convolutions, SiLU's factors included.
+
+    Attributes:
+        model: The float graph.
+        convs: Those of its nodes that are to run in int8.
+        learned: Grids of what a convolution reads, by the name of its node.
+    """
+
+    model: ModelProto
+    convs: Sequence[NodeProto]
+    learned: Mapping[str, Grid] = field(default_factory=dict)
+
+    @cached_property
+    def groups(self) -> dict[str, str]:
+        """The tensors to quantize, each with the name of its group."""
+        names = {node.name for node in self.convs}
+        found = {node.input[0]: None for node in self.convs}
+        union = _Union()
+        for node in self.model.graph.node:
+            inputs = _data_inputs(node)
+            whole = all(tensor in found for tensor in inputs)
+            if node.name in names or (whole and node.op_type in PASSING | ELEMENTWISE):
+                found |= dict.fromkeys(node.output)
+            if node.op_type in PASSING and whole:
+                union.join([*inputs, *node.output])
+        return {tensor: union.leader(tensor) for tensor in found}
+
+    @cached_property
+    def fixed(self) -> dict[str, Grid]:
+        """The grids of the picture, of sigmoids, and of what a training has found ranges for."""
+        sigmoids = [node.output[0] for node in self.model.graph.node if node.op_type == "Sigmoid"]
+        grids = {name: SIGMOID_GRID for name in sigmoids if name in self.groups}
+        known = {conv.input[0]: grid for conv in self.convs if (grid := self.learned.get(conv.name))}
+        return (
+            grids
+            | _spread(self.groups, {name: grid.shifted() for name, grid in known.items()})
+            | {PICTURE: PICTURE_GRID}
+        )
+
+    @cached_property
+    def _silu_inputs(self) -> set[str]:
+        """Tensors that only a SiLU reads."""
+        readers: dict[str, set[str]] = {}
+        for node in self.model.graph.node:
+            for tensor in node.input:
+                readers.setdefault(tensor, set()).add(node.op_type)
+        return {tensor for tensor, kinds in readers.items() if kinds == {"Sigmoid", "Mul"}}
+
+    def grid(self, group: str, found: Histogram, ranges: str) -> Grid:
+        """Return a grid with a zero point."""
+        floor = SILU_FLOOR if group in self._silu_inputs else -math.inf
+        return Grid.unsigned(*found.bounds(ranges, floor))
+
+    def apply(self, model: ModelProto, grids: Mapping[str, Grid]) -> None:
+        """Quantize activations, in place; every operator reads the quantized tensors."""
+        _insert(model, grids, None)
 
 
 def activation_groups(model: ModelProto, convolutions: Iterable[NodeProto]) -> dict[str, str]:
@@ -44,165 +149,133 @@ def activation_groups(model: ModelProto, convolutions: Iterable[NodeProto]) -> d
     Returns:
         By tensor, one tensor of its group: those that meet on the way to a convolution.
     """
-    made_by = {output: node for node in model.graph.node for output in node.output}
-    leader: dict[str, str] = {}
+    sources, union = Sources(model), _Union()
+    found: dict[str, None] = {}
+    for conv in convolutions:
+        met = sources.of(conv.input[0])
+        union.join(met)
+        found |= dict.fromkeys(met)
+    return {tensor: union.leader(tensor) for tensor in found}
 
-    def group(tensor: str) -> str:
-        leader.setdefault(tensor, tensor)
-        while leader[tensor] != tensor:
-            tensor = leader[tensor]
+
+class Sources:
+    """The tensors whose values another one holds: itself, or what passing operators made it from."""
+
+    def __init__(self, model: ModelProto) -> None:
+        self._made_by = {output: node for node in model.graph.node for output in node.output}
+        self._known: dict[str, list[str]] = {}
+
+    def of(self, tensor: str) -> list[str]:
+        """Return them, each once."""
+        if tensor not in self._known:
+            node = self._made_by.get(tensor)
+            passes = node is not None and node.op_type in PASSING
+            inputs = _data_inputs(node) if node is not None and passes else []
+            self._known[tensor] = list(dict.fromkeys(s for name in inputs for s in self.of(name))) or [tensor]
+        return self._known[tensor]
+
+
+def _spread(groups: Mapping[str, str], known: Mapping[str, Grid | None]) -> dict[str, Grid]:
+    """Return the grids that are known of some tensors for all of their groups."""
+    grids = {groups[tensor]: grid for tensor, grid in known.items() if grid is not None}
+    return {tensor: grids[group] for tensor, group in groups.items() if group in grids}
+
+
+def quantize_biases(model: ModelProto, grids: Mapping[str, Grid], scales: Mapping[str, np.ndarray]) -> None:
+    """Store the biases of int8 convolutions as int32, in place, where they fit: ONNX Runtime's kernels want them so.
+
+    Args:
+        model: The graph, activations quantized.
+        grids: Of its activations.
+        scales: Of int8 weights by the name of the tensor, float32 [O].
+    """
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    made: list[NodeProto] = []
+    for node in model.graph.node:
+        source = node.input[0].removesuffix(".dequantized") if node.input else ""
+        if node.op_type != "Conv" or len(node.input) < 3 or node.input[1] not in scales or source not in grids:
+            continue
+        bias = numpy_helper.to_array(constants[node.input[2]]).astype(np.float64)
+        scale = np.float32(grids[source].scale) * scales[node.input[1]]
+        if not scale.all() or np.abs(np.rint(bias / scale)).max() > INT32_MOST:
+            continue
+        name = f"{node.input[1]}.bias"
+        values = np.rint(bias / scale).astype(np.int32)
+        zeros = np.zeros(len(scale), np.int32)
+        parts = {f"{name}.int32": values, f"{name}.scale": scale, f"{name}.zero": zeros}
+        model.graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in parts.items())
+        made.append(helper.make_node("DequantizeLinear", list(parts), [name], name=f"{name}.dequantize", axis=0))
+        node.input[2] = name
+    _replace_nodes(model, [*made, *model.graph.node])
+    read = {tensor for node in model.graph.node for tensor in node.input}
+    kept = [TensorProto.FromString(t.SerializeToString()) for t in model.graph.initializer if t.name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+
+
+class _Union:
+    """Sets of tensors that share something; a set is named by one of its own."""
+
+    def __init__(self) -> None:
+        self._above: dict[str, str] = {}
+
+    def leader(self, tensor: str) -> str:
+        """Return the name of the set that a tensor is in."""
+        self._above.setdefault(tensor, tensor)
+        while self._above[tensor] != tensor:
+            tensor = self._above[tensor]
         return tensor
 
-    known: dict[str, list[str]] = {}
-
-    def sources(tensor: str) -> list[str]:
-        if tensor not in known:
-            node = made_by.get(tensor)
-            if node is not None and node.op_type in PASSING:
-                inputs = node.input if node.op_type == "Concat" else node.input[:1]
-                known[tensor] = list(dict.fromkeys(source for name in inputs for source in sources(name)))
-            else:
-                known[tensor] = [tensor]
-            first, *others = map(group, known[tensor])
-            for other in others:
-                leader[group(other)] = group(first)
-        return known[tensor]
-
-    found = list(dict.fromkeys(source for conv in convolutions for source in sources(conv.input[0])))
-    return {tensor: group(tensor) for tensor in found}
+    def join(self, tensors: Sequence[str]) -> None:
+        """Make one set of those that tensors are in."""
+        first, *others = map(self.leader, tensors)
+        for other in others:
+            self._above[self.leader(other)] = self.leader(first)
 
 
-@dataclass(slots=True)
-class Histogram:
-    """Magnitudes of a group of tensors; it doubles its range whenever a larger value comes, which moves no value.
-
-    Attributes:
-        width: Of a bin, a power of two: the same ones are tried whatever came first.
-        counts: [N].
-        peak: The largest magnitude.
-    """
-
-    width: float = 0.0
-    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
-    peak: float = 0.0
-
-    def add(self, values: NDArray[np.float32]) -> None:
-        """Count values, of any shape.
-
-        Raises:
-            InputError: One is not finite.
-        """
-        sizes = np.abs(values, dtype=np.float32).ravel()
-        largest = float(sizes.max(initial=0.0))
-        if not np.isfinite(largest):
-            raise InputError("the model gives values that are not finite; calibrate on pictures that it can detect in")
-        self.peak = max(self.peak, largest)
-        if not self.width:
-            self.width = 2.0 ** math.ceil(math.log2(max(largest, LEAST) / BINS))
-        while self.peak > self.width * BINS:
-            self.counts = np.concatenate([self.counts.reshape(-1, 2).sum(1), np.zeros(BINS // 2, np.int64)])
-            self.width *= 2
-        positions = np.minimum((sizes / self.width).astype(np.int64), BINS - 1)
-        self.counts += np.bincount(positions, minlength=BINS)
-
-    def limit(self, ranges: str) -> float:
-        """Return the largest magnitude that a grid should hold; `ranges` is one of `config.RANGES`."""
-        if ranges == "minmax" or not self.peak:
-            return max(self.peak, LEAST)
-        if ranges == "percentile":
-            share = np.cumsum(self.counts) / self.counts.sum()
-            return max(min(self.width * (1 + int(np.argmax(share >= PERCENT_KEPT / 100))), self.peak), LEAST)
-        centres = (np.arange(BINS) + 0.5) * self.width
-        tried = np.linspace(self.peak, self.peak / 5, TRIED)
-        errors = [self._error(centres, float(limit) / LEVELS) for limit in tried]
-        return float(tried[int(np.argmin(errors))])
-
-    def _error(self, centres: NDArray[np.floating[Any]], scale: float) -> float:
-        rounded = scale * np.clip(np.round(centres / scale), 0, LEVELS)
-        return float((self.counts * (rounded - centres) ** 2).sum())
+def _data_inputs(node: NodeProto) -> list[str]:
+    """Return the inputs of an operator that are data, not shapes."""
+    return list(node.input if node.op_type not in PASSING - {"Concat"} else node.input[:1])
 
 
-def calibrate(
-    model: ModelProto, groups: Mapping[str, str], pictures: Iterable[NDArray[np.float32]], ranges: str
-) -> dict[str, float]:
-    """Run pictures through a float model and return the scale of each tensor; the order of pictures does not matter.
+def _insert(model: ModelProto, grids: Mapping[str, Grid], readers: set[str] | None) -> None:
+    """Put QuantizeLinear and DequantizeLinear behind tensors, in place.
 
     Args:
         model: The graph.
-        groups: As `activation_groups` returns them.
-        pictures: Each [1, C, H, W] in 0..1.
-        ranges: How a range is chosen, one of `config.RANGES`.
-
-    Raises:
-        InputError: There is no picture, or the model gives values that are not finite.
+        grids: By tensor.
+        readers: Names of the nodes that read the quantized tensors; None for all.
     """
-    import onnxruntime
-
-    wanted = [tensor for tensor in groups if tensor != PICTURE]
-    open_model = ModelProto()
-    open_model.CopyFrom(model)
-    del open_model.graph.output[:]
-    open_model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in wanted)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # sums in one order: the same ranges everywhere
-    runtime = onnxruntime.InferenceSession(open_model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    seen = {group: Histogram() for tensor, group in groups.items() if tensor != PICTURE}
-    count = 0
-    for picture in pictures:
-        count += 1
-        for tensor, values in zip(wanted, runtime.run(wanted, {PICTURE: picture}), strict=True):
-            seen[groups[tensor]].add(values)
-    if not count:
-        raise InputError("there is no picture to calibrate on; name a data set with a training split")
-    limits = {group: histogram.limit(ranges) for group, histogram in seen.items()}
-    return {tensor: PICTURE_SCALE if tensor == PICTURE else limits[group] / LEVELS for tensor, group in groups.items()}
-
-
-def quantize_activations(
-    model: ModelProto, scales: Mapping[str, float], convolutions: Sequence[NodeProto], float_part: str
-) -> None:
-    """Put QuantizeLinear and DequantizeLinear behind tensors, in place, for the operators that gain from it.
-
-    Convolutions of `convolutions`, passing operators and residual sums read the quantized tensor; the rest, such as the
-    head's decoding, keeps the float one.
-
-    Args:
-        model: The graph.
-        scales: By tensor.
-        convolutions: Those that are to run in int8.
-        float_part: Beginning of the names of nodes whose sums stay float.
-    """
-    readers = {node.name for node in convolutions}
     nodes: list[NodeProto] = []
-    tensors: list[TensorProto] = []
     behind: dict[str, list[NodeProto]] = {}
-    for tensor, scale in scales.items():
-        made = _pair(tensor, scale)
-        behind[tensor] = made[0]
-        tensors += made[1]
+    for tensor, grid in grids.items():
+        behind[tensor], constants = _pair(tensor, grid)
+        model.graph.initializer.extend(constants)
     nodes += behind.get(PICTURE, [])
     for node in model.graph.node:
-        residual = node.op_type == "Add" and not node.name.startswith(float_part)
-        if node.name in readers or node.op_type in PASSING or residual:
+        if readers is None or node.name in readers:
             for i, tensor in enumerate(node.input):
-                if tensor in scales:
+                if tensor in grids:
                     node.input[i] = tensor + ".dequantized"
         nodes.append(node)
         for output in node.output:
             nodes += behind.get(output, [])
+    _replace_nodes(model, nodes)
+
+
+def _replace_nodes(model: ModelProto, nodes: Sequence[NodeProto]) -> None:
     kept = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del model.graph.node[:]
     model.graph.node.extend(kept)
-    model.graph.initializer.extend(tensors)
 
 
-def _pair(tensor: str, scale: float) -> tuple[list[NodeProto], list[TensorProto]]:
+def _pair(tensor: str, grid: Grid) -> tuple[list[NodeProto], list[TensorProto]]:
     """Return the two operators behind a tensor, and their constants."""
-    kind = TensorProto.UINT8 if tensor == PICTURE else TensorProto.INT8
+    kind = TensorProto.INT8 if grid.signed else TensorProto.UINT8
     names = [f"{tensor}.scale", f"{tensor}.zero"]
     constants = [
-        helper.make_tensor(names[0], TensorProto.FLOAT, [], [scale]),
-        helper.make_tensor(names[1], kind, [], [0]),
+        helper.make_tensor(names[0], TensorProto.FLOAT, [], [grid.scale]),
+        helper.make_tensor(names[1], kind, [], [grid.zero]),
     ]
     quantized, dequantized = f"{tensor}.quantized", f"{tensor}.dequantized"
     operators = [

@@ -21,7 +21,7 @@ from yolo_qreg.export.codes import Coded
 from yolo_qreg.export.weights import Weights, is_safetensors, weights_of
 from yolo_qreg.host import build, checkpoint
 from yolo_qreg.host.origin import Origin, Training
-from yolo_qreg.inputs import checkpoint_of
+from yolo_qreg.inputs import described_file
 from yolo_qreg.quant.registry import FLOAT_BITS
 
 Kind = Literal[
@@ -32,6 +32,7 @@ Kind = Literal[
     "packed weights",
     "packed ONNX",
     "int8 ONNX",
+    "int8 OpenVINO",
     "plain Ultralytics",
 ]
 
@@ -51,6 +52,7 @@ class LayerInfo:
         levels_used: Distinct codes that occur, of 2**bits.
         sqnr_db: Signal to quantization noise ratio at the end of training, in dB; None if not known or infinite.
         size_bytes: Packed size of its codes and scale.
+        container: Bits that a code takes in the file, where that is an exported model.
     """
 
     name: str
@@ -59,6 +61,24 @@ class LayerInfo:
     levels_used: int
     sqnr_db: float | None
     size_bytes: int
+    container: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Int8Info:
+    """What computes in int8.
+
+    Attributes:
+        runtime: For which the graph is laid out.
+        nearest: How many layers hold the nearest of 255 levels instead of the trained integers.
+        convolutions: How many convolutions the runtime had where the model was exported; None where no note says.
+        in_int8: How many of them ran in int8 kernels.
+    """
+
+    runtime: str
+    nearest: int
+    convolutions: int | None
+    in_int8: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +145,8 @@ class Description:
         names: Class names, in class order.
         training: Where it comes from.
         past: The same as far as trainings are compared by it.
+        container: How codes are stored, where the file is an exported model.
+        int8: What computes in int8, where it is one that does.
     """
 
     path: Path
@@ -138,6 +160,8 @@ class Description:
     names: tuple[str, ...]
     training: TrainingInfo
     past: Training
+    container: str | None = None
+    int8: Int8Info | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, with the derived figures."""
@@ -150,17 +174,17 @@ class Description:
 
 
 def describe(path: Path) -> Description:
-    """Describe a run's checkpoint, a plain export, a packed file or ONNX model of ours, or any .pt of Ultralytics.
+    """Describe a checkpoint, plain export, packed file, ONNX model or OpenVINO folder of ours, or Ultralytics' .pt.
 
     Args:
-        path: A file, or a run folder (its weights/best.pt is taken).
+        path: A file, an OpenVINO folder, or a run folder (its weights/best.pt is taken).
 
     Raises:
         InputError: If it is none of these, or damaged.
     """
-    path = checkpoint_of(Path(path))
-    if path.suffix == ".onnx":
-        return _describe_onnx(path)
+    path = described_file(Path(path))
+    if path.suffix == ".onnx" or path.is_dir():
+        return _describe_graph(path)
     if is_safetensors(path):
         held = packed.read(path)
         return _describe(path, "packed weights", held.weights, held.spec.names, held.args, held.facts)
@@ -177,12 +201,15 @@ def describe(path: Path) -> Description:
 
 
 def says_what_it_is(path: Path) -> bool:
-    """Tell whether `describe` knows a weight file: a .pt or, where onnx is installed, an ONNX model of ours."""
-    if path.suffix != ".onnx":
+    """Tell whether `describe` knows a weight file: a .pt or, where onnx is installed, a graph of ours."""
+    if path.suffix != ".onnx" and not path.is_dir():
         return path.suffix == ".pt"
     if find_spec("onnx") is None:
         return False
-    from yolo_qreg.export import graph
+    from yolo_qreg.export import graph, ir
+
+    if path.is_dir():
+        return ir.is_ours(path)
 
     try:
         return graph.NOTE in graph.metadata_of(path)
@@ -208,11 +235,12 @@ def _describe(
     return _compose(path, kind, weights.config, layers, _totals(weights.others, weights.coded), names, args, facts)
 
 
-def _describe_onnx(path: Path) -> Description:
-    """Describe an ONNX model of ours; SQNR is not known there, and data and epochs of the training neither."""
-    from yolo_qreg.export import graph  # loads onnx
+def _describe_graph(path: Path) -> Description:
+    """Describe an exported model; SQNR is not known there, and data and epochs of the training neither."""
+    from yolo_qreg.export import graph, ir  # load onnx
 
-    held = graph.read(path)
+    held = ir.read(path) if path.is_dir() else graph.read(path)
+    widths = {name: graph.BYTE if held.int8 else graph.container_of(width) for name, width in held.bits.items()}
     layers = tuple(
         LayerInfo(
             name=name,
@@ -220,8 +248,8 @@ def _describe_onnx(path: Path) -> Description:
             bits=held.bits[name],
             levels_used=len(np.unique(codes)),
             sqnr_db=None,
-            size_bytes=graph.stored_bytes(codes.size, 8 if held.int8 else held.bits[name])
-            + FLOAT_BYTES * codes.shape[0],
+            size_bytes=graph.stored_bytes(codes.size, widths[name]) + FLOAT_BYTES * codes.shape[0],
+            container=widths[name],
         )
         for name, codes in held.codes.items()
     )
@@ -243,8 +271,27 @@ def _describe_onnx(path: Path) -> Description:
         raise InputError(f"{path} is damaged ({type(error).__name__}: {error}); export it again") from error
     args = {"imgsz": sides[0]} if sides else {}
     facts: dict[str, Any] = {key: held.metadata[key] for key in ("date", "version") if key in held.metadata}
-    found = _compose(path, "int8 ONNX" if held.int8 else "packed ONNX", config, layers, totals, names, args, facts)
-    return replace(found, training=replace(found.training, data=None, epochs=None))
+    kind: Kind = "int8 OpenVINO" if path.is_dir() else "int8 ONNX" if held.int8 else "packed ONNX"
+    found = _compose(path, kind, config, layers, totals, names, args, facts)
+    return replace(
+        found,
+        training=replace(found.training, data=None, epochs=None),
+        container="int8 behind DequantizeLinear" if held.int8 else "bytes behind Cast and Sub",
+        int8=_int8(path, held.runtime, held.nearest) if held.int8 else None,
+    )
+
+
+def _int8(path: Path, runtime: str, nearest: int) -> Int8Info:
+    """Return what computes in int8, with what the note beside a model says, if it is there."""
+    from yolo_qreg.export import notes
+
+    try:
+        note = notes.read(path)
+    except InputError:
+        note = {}
+    counts = [note.get(key) for key in ("convolutions", "convolutions in int8 on this machine")]
+    known = [count if isinstance(count, int) else None for count in counts]
+    return Int8Info(runtime=runtime, nearest=nearest, convolutions=known[0], in_int8=known[1])
 
 
 def _compose(
@@ -259,10 +306,7 @@ def _compose(
 ) -> Description:
     settings = build.with_defaults(args) if config or args else {}
     metrics = facts.get("train_metrics") or {}
-    with path.open("rb") as file:
-        checksum = hashlib.sha256()
-        for block in iter(lambda: file.read(1 << 20), b""):
-            checksum.update(block)
+    size, checksum = _contents(path)
     return Description(
         path=path,
         kind=kind,
@@ -270,8 +314,8 @@ def _compose(
         config=config,
         layers=layers,
         totals=totals,
-        size_bytes=path.stat().st_size,
-        sha256=checksum.hexdigest(),
+        size_bytes=size,
+        sha256=checksum,
         names=tuple(names),
         training=TrainingInfo(
             host=facts.get("version"),
@@ -283,6 +327,17 @@ def _compose(
         ),
         past=Training(dict(args), Origin.from_dict((facts.get(checkpoint.KEY) or {}).get("origin"))),
     )
+
+
+def _contents(path: Path) -> tuple[int, str]:
+    """Return the size of a file, or of all files of a folder, and its checksum."""
+    size, checksum = 0, hashlib.sha256()
+    for part in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        with part.open("rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                checksum.update(block)
+                size += len(block)
+    return size, checksum.hexdigest()
 
 
 def _totals(others: Mapping[str, Tensor], coded: Mapping[str, Coded]) -> Totals:

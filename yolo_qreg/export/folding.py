@@ -22,6 +22,7 @@ from yolo_qreg.export import graph
 from yolo_qreg.export.codes import Coded
 from yolo_qreg.export.graph import PackedWeight
 from yolo_qreg.export.plain import to_plain
+from yolo_qreg.export.runtimes import Picture
 from yolo_qreg.export.weights import Weights, read_checkpoint
 from yolo_qreg.host import build, checkpoint, exporting
 from yolo_qreg.quant.registry import quantizer_class
@@ -33,9 +34,6 @@ CLOSE = 1e-4
 """Largest difference between a packed weight and the float one it replaces, relative to the layer's largest."""
 DEFAULT_SIZE = 640
 
-Picture = NDArray[np.float32]
-"""One, [1, C, H, W] in 0..1, or the head's answer to it."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FloatModel:
@@ -44,7 +42,6 @@ class FloatModel:
     Attributes:
         weights: Codes and other tensors.
         model: The module that they belong to, BatchNorm not folded.
-        origin: What the training began from, as `Origin.to_dict` gives it; empty in exports.
         plain: A float32 .pt of it.
         file: The float ONNX model.
         size: Sides of its pictures in pixels.
@@ -53,7 +50,6 @@ class FloatModel:
 
     weights: Weights
     model: nn.Module
-    origin: Mapping[str, Any]
     plain: Path
     file: Path
     size: int
@@ -78,6 +74,11 @@ class FloatModel:
             tiled = np.tile(pixels, (repeats, repeats, -(-self.channels // 3)))
             cut = tiled[: self.size, : self.size, : self.channels].transpose(2, 0, 1)[None]
             yield np.ascontiguousarray(cut).astype(np.float32) / np.float32(255)
+
+    def promised_bytes(self, stored: Mapping[str, int]) -> int:
+        """Return what an exported file takes where layers take so many bytes in place of float32."""
+        weights = self.weights.coded
+        return self.file.stat().st_size + sum(size - 4 * weights[name].codes.numel() for name, size in stored.items())
 
     def integers(self, found: ModelProto) -> dict[str, PackedWeight]:
         """Return the quantized weights by layer, as they are to stand in a graph.
@@ -110,54 +111,67 @@ class FloatModel:
         return two and layer.startswith(self.head)
 
 
-def float_model(path: Path, folder: Path, *, imgsz: int | None = None, dynamic: bool = False) -> FloatModel:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A checkpoint of ours that was read, before the host exports it.
+
+    Attributes:
+        path: The file.
+        weights: Codes and other tensors.
+        model: The module as stored.
+        checkpoint: Its dictionary.
+    """
+
+    path: Path
+    weights: Weights
+    model: nn.Module
+    checkpoint: Mapping[str, Any]
+
+    @property
+    def origin(self) -> Mapping[str, Any]:
+        """What the training began from, as `Origin.to_dict` gives it; empty in exports."""
+        return checkpoint.state_of(self.checkpoint, self.path).origin
+
+
+def read_source(path: Path) -> Source:
+    """Read a checkpoint of ours or a plain export.
+
+    Raises:
+        InputError: It is not one of ours or was changed, or a package that exports need is missing.
+    """
+    exporting.check_installed()
+    weights, model, ckpt = read_checkpoint(path)
+    return Source(path=path, weights=weights, model=model, checkpoint=ckpt)
+
+
+def float_model(source: Source, folder: Path, *, imgsz: int | None = None, dynamic: bool = False) -> FloatModel:
     """Let the host export a checkpoint.
 
     Args:
-        path: A checkpoint of ours or a plain export.
+        source: The checkpoint.
         folder: Takes the files.
         imgsz: Sides of its pictures in pixels; that of the training by default.
         dynamic: Whether batch and sides may vary.
 
     Raises:
-        InputError: The checkpoint is not one of ours or was changed, a package is missing, or the host cannot export.
+        InputError: The host cannot export it.
     """
-    exporting.check_installed()
-    weights, model, ckpt = read_checkpoint(path)
-    args = ckpt.get("train_args") or {}
-    plain = to_plain(path, folder / "plain.pt", fp32=True)
+    args = source.checkpoint.get("train_args") or {}
+    plain = to_plain(source.path, folder / "plain.pt", fp32=True)
     size = exporting.sides(imgsz or build.with_defaults(args).get("imgsz") or DEFAULT_SIZE, plain)
     return FloatModel(
-        weights=weights,
-        model=model,
-        origin=checkpoint.state_of(ckpt, path).origin,
+        weights=source.weights,
+        model=source.model,
         plain=plain,
         file=exporting.float_onnx(plain, imgsz=size, opset=OPSET, dynamic=dynamic),
         size=size,
-        channels=build.spec_of(model).channels,
+        channels=build.spec_of(source.model).channels,
     )
 
 
 def convolutions(found: ModelProto, layers: Mapping[str, PackedWeight]) -> list[NodeProto]:
     """Return the nodes of a graph that quantized layers have become."""
     return [n for n in found.graph.node if n.op_type == "Conv" and n.input[1].removesuffix(".weight") in layers]
-
-
-def run(model: Path, pictures: list[Picture]) -> list[Picture]:
-    """Return what a model answers in ONNX Runtime.
-
-    Raises:
-        InputError: The runtime cannot run it.
-    """
-    import onnxruntime
-
-    try:
-        runtime = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-        return [runtime.run(None, {"images": picture})[0] for picture in pictures]
-    except Exception as error:  # the runtime raises types of its own
-        raise InputError(
-            f"ONNX Runtime cannot run the exported model ({' '.join(str(error).split())[:200]})"
-        ) from error
 
 
 def _batchnorm_factor(model: nn.Module, layer: str) -> NDArray[np.float64]:

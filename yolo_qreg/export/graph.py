@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
@@ -125,11 +125,13 @@ def read_codes(model: ModelProto, name: str, bits: int, shape: tuple[int, ...]) 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """What a packed model says of itself.
+    """What an exported model says of itself.
 
     Attributes:
         config: How it was quantized, as plain data.
         int8: Whether it computes in int8; activations are float otherwise.
+        runtime: For which an int8 model is laid out.
+        nearest: How many of its layers are not the trained integers but the nearest levels.
         codes: By layer, uint8 [O, I, K, K]; in a model that computes in int8 its integers, int8.
         bits: By layer.
         floats: Number of floating point values beside the codes, scales included.
@@ -138,10 +140,19 @@ class Held:
 
     config: dict[str, Any]
     int8: bool
-    codes: dict[str, NDArray[np.uint8] | NDArray[np.int8]]
+    runtime: str
+    nearest: int
+    codes: Mapping[str, NDArray[np.uint8] | NDArray[np.int8]]
     bits: dict[str, int]
     floats: int
     metadata: dict[str, str]
+
+
+class Reader(Protocol):
+    """Reads the integers of a tensor of some name, of codes of so many bits and of a shape."""
+
+    def __call__(self, name: str, bits: int, shape: tuple[int, ...], /) -> NDArray[np.uint8] | NDArray[np.int8]:
+        """Raise ValueError where they are not there."""
 
 
 def read(path: Path) -> Held:
@@ -157,18 +168,44 @@ def read(path: Path) -> Held:
         raise InputError(f"{path} is no ONNX model ({' '.join(str(error).split())[:100]}); export it again") from error
     if NOTE not in metadata:
         raise InputError(f"{path} was not exported by yolo-qreg (no {NOTE!r} in its metadata)")
+    floats = sum(math.prod(t.dims) for t in model.graph.initializer if t.data_type == TensorProto.FLOAT)
+
+    def integers(name: str, bits: int, shape: tuple[int, ...]) -> NDArray[np.uint8] | NDArray[np.int8]:
+        stored = any(tensor.name == name + INT8 for tensor in model.graph.initializer)
+        return _read_int8(model, name, shape) if stored else read_codes(model, name, bits, shape)
+
+    return interpret(path, metadata, integers, floats)
+
+
+def interpret(path: Path, metadata: Mapping[str, str], integers: Reader, floats: int) -> Held:
+    """Read what a model says of itself, and its integers.
+
+    Args:
+        path: Of the model, for messages.
+        metadata: Its entries, ours among them.
+        integers: Reads those of a tensor.
+        floats: Number of its floating point values.
+
+    Raises:
+        InputError: It is damaged or of a newer release.
+    """
     try:
-        found = json.loads(metadata.pop(NOTE))
+        found = json.loads(metadata[NOTE])
         if found["format"] != FORMAT:
             raise InputError(f"{path} has ONNX format {found['format']}, this release reads {FORMAT}; update yolo-qreg")
         bits = {layer: int(width) for layer, (width, _, _) in found["layers"].items()}
-        int8 = found.get("kind") == "int8"
-        codes = {
-            layer: (_read_int8(model, name, _sides(shape)) if int8 else read_codes(model, name, width, _sides(shape)))
-            for layer, (width, shape, name) in found["layers"].items()
-        }
-        floats = sum(math.prod(t.dims) for t in model.graph.initializer if t.data_type == TensorProto.FLOAT)
-        return Held(config=dict(found["config"]), int8=int8, codes=codes, bits=bits, floats=floats, metadata=metadata)
+        return Held(
+            config=dict(found["config"]),
+            int8=found.get("kind") == "int8",
+            runtime=str(found.get("runtime", "openvino")),
+            nearest=len(found.get("nearest levels", ())),
+            codes={
+                layer: integers(name, bits[layer], _sides(shape)) for layer, (_, shape, name) in found["layers"].items()
+            },
+            bits=bits,
+            floats=floats,
+            metadata={key: value for key, value in metadata.items() if key != NOTE},
+        )
     except InputError:
         raise
     except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError, StopIteration) as error:

@@ -13,7 +13,6 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,13 @@ from onnx import ModelProto
 from yolo_qreg import __version__
 from yolo_qreg.errors import InputError
 from yolo_qreg.export import graph
-from yolo_qreg.export.folding import FloatModel, Picture, float_model, run
-from yolo_qreg.export.graph import PackedWeight
+from yolo_qreg.export.folding import FloatModel, float_model, read_source
+from yolo_qreg.export.graph import PackedWeight, stored_bytes
+from yolo_qreg.export.notes import check_note, check_size, contents, note_file, to_text, versions
 from yolo_qreg.export.plain import output_path
+from yolo_qreg.export.runtimes import Picture, run
 from yolo_qreg.export.weights import Weights
-from yolo_qreg.files import write_atomic
+from yolo_qreg.files import write_atomic, write_text
 from yolo_qreg.host import exporting
 from yolo_qreg.inputs import checkpoint_of
 
@@ -56,24 +57,28 @@ def to_onnx(source: Path, out: Path | None = None, *, imgsz: int | None = None, 
         InputError: The source is not one of ours or was changed, the host cannot export it, a check fails, a package
             is missing or `out` cannot be written to.
     """
-    path = checkpoint_of(Path(source))
+    opened = read_source(checkpoint_of(Path(source)))
+    out = output_path(opened.path, out, opened.weights.config.label, ".onnx")
+    check_note(out)
     with tempfile.TemporaryDirectory(prefix="yolo-qreg-") as folder:
-        exact = float_model(path, Path(folder), imgsz=imgsz, dynamic=dynamic)
-        out = output_path(path, out, exact.weights.config.label, ".onnx")
+        exact = float_model(opened, Path(folder), imgsz=imgsz, dynamic=dynamic)
         found = exact.graph()
         packed = exact.integers(found)
         graph.replace_weights(found, {f"{layer}.weight": weight for layer, weight in packed.items()})
         _note(found, exact.weights, packed)
         written = Path(folder) / "packed.onnx"
         onnx.save(found, str(written))
-        codes = _check_codes(written, exact.weights, packed)
-        parity = _parity(exact, written)
+        stored = {layer: stored_bytes(made.codes.size, made.bits) for layer, made in packed.items()}
+        checks = {
+            "codes": _check_codes(written, exact.weights, packed),
+            "parity with torch float32": _parity(exact, written),
+            "size": check_size(written.stat().st_size, exact.promised_bytes(stored), len(packed)),
+        }
+        settings = {"imgsz": exact.size, "dynamic": dynamic, "source": opened.path.name}
+        facts = _facts(exact.weights, packed, settings | checks) | contents([written])
         data = written.read_bytes()
-    settings = {"imgsz": exact.size, "dynamic": dynamic, "source": path.name}
-    checks = {"codes": codes, "parity with torch float32": parity}
-    text = json.dumps(_facts(exact.weights, packed, settings | checks, data), indent=1) + "\n"
     write_atomic(out, lambda file: file.write(data))
-    write_atomic(out.with_suffix(".export.json"), lambda file: file.write(text.encode()))
+    write_text(note_file(out), to_text(facts))
     return out
 
 
@@ -148,9 +153,7 @@ def _sorted_difference(ours: Picture, theirs: Picture) -> tuple[float, float]:
     return boxes, scores
 
 
-def _facts(
-    weights: Weights, packed: Mapping[str, PackedWeight], further: Mapping[str, Any], data: bytes
-) -> dict[str, Any]:
+def _facts(weights: Weights, packed: Mapping[str, PackedWeight], further: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was exported and how it was checked, as plain data."""
     return {
         "format": "packed ONNX",
@@ -158,8 +161,5 @@ def _facts(
         **further,
         "layers": {layer: {"bits": made.bits, "container bits": made.container} for layer, made in packed.items()},
         "left out": sorted(set(weights.coded) - set(packed)),
-        "bytes": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "versions": {name: version(name) for name in ("ultralytics", "torch", "onnx", "onnxruntime")}
-        | {"yolo-qreg": __version__},
+        "versions": versions(),
     }

@@ -1,0 +1,256 @@
+"""Exports side by side: size, speed, mAP, and how many convolutions compute in int8.
+
+    python benchmarks/deployment.py --set shapes shapes 320 FOLDER --work WORK --write
+
+FOLDER holds fp32.pt, and where they are to be compared 8bit.pt, 4bit.pt and 2bit.pt. Exports are made once into WORK,
+so that a run which was stopped goes on. Speed is process CPU time in one thread: each round runs every model once, so
+that a busy machine slows all alike; the ratio is the median over rounds of ONNX Runtime's float time to the model's.
+mAP is that of `yolo-qreg eval-corrupted` on clean pictures, padded to squares. Ultralytics' and NNCF's rows are of the
+float weights, where the name says nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from deployment_models import Job, Picture, integers_kept, kernels, runner, size_of
+
+from yolo_qreg.evaluation import evaluate as work
+from yolo_qreg.evaluation.models import subjects
+from yolo_qreg.evaluation.results import CLEAN, OVER_SEVERITIES
+from yolo_qreg.evaluation.tasks import Settings
+from yolo_qreg.export import notes
+from yolo_qreg.files import fill_block, write_text
+from yolo_qreg.host.datasets import resolve_data
+
+ROOT = Path(__file__).parents[1]
+PAGE, RESULTS = ROOT / "docs" / "deploy.md", ROOT / "docs" / "results" / "deployment.json"
+WARM_UP = 3
+BASE = "FP32, ONNX Runtime"
+FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16", "asimddp", "i8mm")
+PACKAGES = ("yolo-qreg", "ultralytics", "torch", "onnx", "onnxruntime", "openvino", "nncf")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        name: What it is.
+        weights: Name of the weight file, without ending.
+        make: Makes it.
+        kind: What runs it, as `deployment_models.runner` has it.
+    """
+
+    name: str
+    weights: str
+    make: Callable[[Job], Path]
+    kind: str
+
+
+ROWS = (
+    Row("FP32, torch", "fp32", lambda job: job.source, "torch"),
+    Row(BASE, "fp32", Job.float_onnx, "ort"),
+    Row("FP32, OpenVINO in float32", "fp32", Job.float_onnx, "f32"),
+    Row("FP32, OpenVINO by default", "fp32", Job.float_onnx, "default"),
+    *(Row(f"packed {bits} bits, ONNX Runtime", f"{bits}bit", Job.packed, "ort") for bits in (8, 4, 2)),
+    *(Row(f"int8 of {bits} bits, OpenVINO", f"{bits}bit", Job.int8_openvino, "f32") for bits in (8, 4, 2)),
+    *(Row(f"int8 of {bits} bits, ONNX Runtime", f"{bits}bit", Job.int8_ort, "ort") for bits in (8, 4, 2)),
+    Row("Ultralytics quantize=8, ONNX Runtime", "fp32", Job.host_onnx, "ort"),
+    Row("Ultralytics quantize=8, OpenVINO", "fp32", Job.host_openvino, "f32"),
+    Row("NNCF, OpenVINO", "fp32", Job.nncf, "f32"),
+    Row("Ultralytics quantize=8 of our 4 bits, ONNX Runtime", "4bit", Job.host_onnx, "ort"),
+)
+
+
+@dataclass(frozen=True)
+class Models:
+    """A data set and the weights that were trained on it.
+
+    Attributes:
+        name: For the table.
+        data: As `yolo-qreg train --data` takes it.
+        imgsz: Sides of the pictures.
+        folder: Of the weights.
+    """
+
+    name: str
+    data: str
+    imgsz: int
+    folder: Path
+
+    def job(self, row: Row, place: Path, images: int, imgsz: int | None = None) -> Job | None:
+        """Return how a row is made; None without its weights."""
+        source = self.folder / f"{row.weights}.pt"
+        size = imgsz or self.imgsz
+        return (
+            Job(source, self.data, images, size, place / self.name / f"{row.weights}-{size}")
+            if source.is_file()
+            else None
+        )
+
+
+@click.command()
+@click.option("--set", "sets", nargs=4, multiple=True, metavar="NAME DATA IMGSZ FOLDER", required=True)
+@click.option("--work", "place", type=click.Path(path_type=Path), required=True, help="Folder of the exports.")
+@click.option("--sizes", default="320,640", show_default=True, help="At which speed is measured, on the first set.")
+@click.option("--rounds", default=15, show_default=True)
+@click.option("--images", default=64, show_default=True, help="Pictures to calibrate on.")
+@click.option("--limit", default=200, show_default=True, help="Pictures of val.")
+@click.option("--write", is_flag=True, help="Write docs/results/deployment.json and the table in docs/deploy.md.")
+@click.option("--skip", multiple=True, help="Rows to leave out, by the beginning of their names.")
+def main(
+    sets: tuple[tuple[str, str, str, str], ...],
+    place: Path,
+    sizes: str,
+    rounds: int,
+    images: int,
+    limit: int,
+    write: bool,
+    skip: tuple[str, ...],
+) -> None:
+    """Make, measure and print everything."""
+    known = [Models(name, data, int(imgsz), Path(folder)) for name, data, imgsz, folder in sets]
+    rows = [row for row in ROWS if not row.name.startswith(skip or ("\0",))]
+    found: dict[str, dict[str, Any]] = {row.name: {} for row in rows}
+    for imgsz in map(int, sizes.split(",")):
+        jobs = {row: job for row in rows if (job := known[0].job(row, place, images, imgsz))}
+        paths = {row: row.make(job) for row, job in jobs.items()}
+        for name, entries in speeds({row.name: (path, row.kind) for row, path in paths.items()}, imgsz, rounds).items():
+            found[name][f"speed at {imgsz}"] = entries
+        if imgsz == known[0].imgsz:
+            for row, path in paths.items():
+                found[row.name] |= facts(row, path, jobs[row])
+    for models in known:
+        jobs = {row: job for row in rows if (job := models.job(row, place, images))}
+        for name, score in scores(models, {row.name: row.make(job) for row, job in jobs.items()}, place, limit).items():
+            found[name][f"mAP on {models.name}"] = score
+    results = {"machine": machine(), "versions": {name: version(name) for name in PACKAGES}, "rounds": rounds}
+    results |= {"sets": {m.name: {"imgsz": m.imgsz, "pictures": limit} for m in known}, "rows": found}
+    print(table(results))
+    if write:
+        write_text(RESULTS, json.dumps(results, indent=1) + "\n")
+        fill_block(PAGE, "deployment", table(results))
+
+
+def speeds(models: dict[str, tuple[Path, str]], imgsz: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Return each model's CPU time in ms and its ratio to the base, by interleaved rounds in one thread."""
+    picture = np.random.default_rng(0).random((1, 3, imgsz, imgsz), dtype=np.float32)
+    runs = {name: runner(path, kind, picture) for name, (path, kind) in models.items()}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for round_ in range(WARM_UP + rounds):
+        for name, run in runs.items():
+            start = time.process_time()
+            run()
+            if round_ >= WARM_UP:
+                times[name].append(time.process_time() - start)
+    return {
+        name: {
+            "ms": 1e3 * statistics.median(taken),
+            "ratio": statistics.median(base / own for base, own in zip(times[BASE], taken, strict=True)),
+        }
+        for name, taken in times.items()
+    }
+
+
+def facts(row: Row, path: Path, job: Job) -> dict[str, Any]:
+    """Return size, kernels, and how many of the trained integers a model keeps."""
+    picture: Picture = np.zeros((1, 3, job.imgsz, job.imgsz), np.float32)
+    ran = kernels(path, row.kind, picture)
+    made: dict[str, Any] = {"MB": size_of(path), "codes": None}
+    made |= {"convolutions": ran.all, "int8": ran.int8} if ran else {}
+    if row.weights != "fp32":
+        ours = row.make not in (Job.host_onnx, Job.host_openvino, Job.nncf)
+        if ours:
+            codes = notes.read(path)["codes"]
+            made["codes"] = codes["read back"] and 1.0
+            made["nearest levels"] = codes.get("layers at nearest levels", 0)
+        else:
+            made["codes"] = integers_kept(path, job.int8_ort())
+    return made
+
+
+def scores(models: Models, paths: dict[str, Path], place: Path, limit: int) -> dict[str, float]:
+    """Return mAP@[.50:.95] of each model on clean pictures, 0..1; what runs one file alike has one."""
+    once = {path: name for name, path in reversed(paths.items())}
+    chosen = {path: subjects([path])[0] for path in once}
+    named = subjects(once)
+    settings = Settings(
+        data=resolve_data(models.data),
+        out=place / f"scores-{models.name}",
+        imgsz=models.imgsz,
+        corruptions=(),
+        severities=(),
+        device="cpu",
+        limit=limit,
+        resamples=200,
+        workers=0,
+    )
+    results = work.evaluate(named, named[0].model.name, settings, lambda _: lambda *_: None)
+    by_hash = {subject.model.sha256: subject.model.name for subject in named}
+    return {
+        name: results.score(by_hash[chosen[path].model.sha256], CLEAN, OVER_SEVERITIES).map50_95
+        for name, path in paths.items()
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Return what the processor is, and which of the instruction sets that matter it has."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    name = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+    return {"processor": name, "instruction sets": [flag for flag in FEATURES if flag in flags]}
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return the results as Markdown."""
+    rows: dict[str, dict[str, Any]] = results["rows"]
+    speed_keys = list(dict.fromkeys(key for row in rows.values() for key in row if key.startswith("speed")))
+    map_keys = [f"mAP on {name}" for name in results["sets"]]
+    titles = ["model", "MB", *(f"ratio{key.removeprefix('speed')} px" for key in speed_keys)]
+    titles += [*map_keys, "trained codes kept", "int8 convolutions"]
+    lines = [f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}"]
+    for name, row in rows.items():
+        cells = [name, _number(row.get("MB"))]
+        cells += [_number(row.get(key, {}).get("ratio")) for key in speed_keys]
+        cells += [_number(None if row.get(key) is None else 100 * row[key]) for key in map_keys]
+        cells += [_codes(row), f"{row['int8']} of {row['convolutions']}" if "int8" in row else "-"]
+        lines.append(f"| {' | '.join(cells)} |")
+    about = results["machine"]
+    sets = ", ".join(f"{name} {facts['imgsz']} px" for name, facts in results["sets"].items())
+    pictures = next(iter(results["sets"].values()))["pictures"]
+    releases = ", ".join(f"{name} {text}" for name, text in results["versions"].items())
+    note = (
+        f"{about['processor']} with {', '.join(about['instruction sets'])}; one thread, process CPU time, median of "
+        f"{results['rounds']} interleaved rounds; ratios are speeds against ONNX Runtime's FP32. mAP50-95 on at most "
+        f"{pictures} pictures of val ({sets}). {releases}."
+    )
+    return "\n".join([*lines, "", note])
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _codes(row: dict[str, Any]) -> str:
+    if row.get("codes") is None:
+        return "-"
+    nearest = row.get("nearest levels", 0)
+    return f"nearest of 255 levels in {nearest} layers" if nearest else f"{100 * row['codes']:.0f}%"
+
+
+if __name__ == "__main__":
+    main()
