@@ -26,9 +26,9 @@ import numpy as np
 from deployment_models import Job, Picture, integers_kept, kernels, runner, size_of
 
 from yolo_qreg.evaluation import evaluate as work
+from yolo_qreg.evaluation.config import Settings
 from yolo_qreg.evaluation.models import subjects
 from yolo_qreg.evaluation.results import CLEAN, OVER_SEVERITIES
-from yolo_qreg.evaluation.tasks import Settings
 from yolo_qreg.export import notes
 from yolo_qreg.files import fill_block, write_text
 from yolo_qreg.host.datasets import resolve_data

@@ -8,13 +8,14 @@ from typing import Any
 
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation import evaluate as work
-from yolo_qreg.evaluation.damage import default_workers
+from yolo_qreg.evaluation.config import Settings
 from yolo_qreg.evaluation.models import find_baseline, subjects, training_data
 from yolo_qreg.evaluation.results import CLEAN, OVER_SEVERITIES, Results
-from yolo_qreg.evaluation.sweep import Watch
-from yolo_qreg.evaluation.tasks import Settings
+from yolo_qreg.evaluation.workers import default_workers
 from yolo_qreg.files import scratch_folder
 from yolo_qreg.host.datasets import resolve_data
+from yolo_qreg.progress import Watch
+from yolo_qreg.quant.registry import FLOAT_BITS
 
 DEVICE = "cpu"
 """What exported models run on."""
@@ -52,7 +53,7 @@ def check_map(source: Path, exported: Path, data: Path, *, imgsz: int, watch: Ca
         intervals of a paired bootstrap over the pictures.
     """
     (own,) = subjects([source])
-    twin = find_baseline(own) if own.model.bits != 32 else None
+    twin = find_baseline(own) if own.model.bits != FLOAT_BITS else None
     chosen = subjects([*([twin] if twin else []), source, exported])
     roles = dict(zip(["FP32 twin", "weights", "exported"][-len(chosen) :], chosen, strict=True))
     with scratch_folder(".yolo-qreg-") as folder:
