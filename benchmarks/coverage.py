@@ -58,7 +58,8 @@ MOST_PARTS = 50
 """Of a jackknife: pictures are left out one by one, or in so many parts."""
 ONE = "gaussian_noise"
 """The corruption that is looked at by itself."""
-KINDS = (CLEAN, ONE, "mean of 19")
+KINDS = (CLEAN, ONE, "mean")
+"""Clean pictures, one corruption, and the mean over all that are evaluated."""
 AS_GIVEN, COIN = "models", "coin"
 PAIRS = (AS_GIVEN, COIN)
 SIZES = {"simulated": (12, 30, 100, 400), "shapes": (12, 30, 60, 200), "pictures": (100, 200, 400, 800)}
@@ -221,7 +222,8 @@ class Simulated:
 
     objects: tuple[float, ...] = (1.5, 0.6, 0.3, 0.15, 0.08, 0.04, 0.02, 0.01)
     skills: tuple[float, float] = (0.6, 0.5)
-    many: int = 20_000
+    many: int = 5_000
+    times: int = 12
 
     def draw(self, pair: str, size: int, rng: np.random.Generator) -> dict[str, Pair]:
         """Return a data set."""
@@ -230,11 +232,12 @@ class Simulated:
         return {CLEAN: (random_detector(rng, truths, first), random_detector(rng, truths, second))}
 
     def truth(self, pair: str) -> dict[str, float]:
-        """Return the difference on so many pictures that it hardly varies."""
+        """Return the mean difference of data sets so large that it hardly varies."""
         if pair == COIN:
             return {CLEAN: 0.0}
-        found = self.draw(pair, self.many, np.random.default_rng(0))
-        return {CLEAN: float(differences(found, np.ones((1, self.many), np.int64))[CLEAN][0])}
+        rng, ones = np.random.default_rng(0), np.ones((1, self.many), np.uint16)
+        found = [differences(self.draw(pair, self.many, rng), ones)[CLEAN] for _ in range(self.times)]
+        return {CLEAN: float(np.mean(found))}
 
     def stretch(self, pair: str, size: int) -> float:
         """Return 1: the population is endless."""
@@ -351,13 +354,13 @@ def draw_all(population: Pictures | Simulated, path: Path, sizes: Sequence[int],
     truths = {pair: population.truth(pair) for pair in PAIRS}
     jobs = [
         (pair, size, number)
-        for number, size, pair in product(range(draws), sizes, PAIRS)
+        for number, size, pair in product(draws, sizes, PAIRS)
         if any((pair, size, number, kind) not in done for kind in truths[pair])
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", newline="") as file, click.progressbar(jobs, label=path.stem, show_pos=True) as bar:
         writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        if not done:
+        if not file.tell():
             writer.writeheader()
         for pair, size, number in bar:
             rows = list(one_draw(population, pair, size, number, resamples))
@@ -376,7 +379,7 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def detected(weights: Sequence[Path], data: Path, imgsz: int, severity: int, out: Path, alone: bool) -> Pictures:
+def detected(weights: Sequence[Path], data: Path, imgsz: int, severity: int, out: Path, names: str) -> Pictures:
     """Return both models' matches on clean and on damaged pictures; what is not in the store is evaluated first."""
     from corruptions import select
     from yolo_qreg.evaluation.evaluate import fill, prepare
@@ -387,7 +390,7 @@ def detected(weights: Sequence[Path], data: Path, imgsz: int, severity: int, out
         data=data,
         out=out,
         imgsz=imgsz,
-        corruptions=(ONE,) if alone else select(["all"]),
+        corruptions=select([*names.split(","), ONE]),
         severities=(severity,),
         workers=1,
     )
@@ -467,7 +470,19 @@ def write_csv(found: Sequence[Setting], path: Path) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(
-            ["population", "pair", "pictures", "kind", "draws", "difference", "average_difference", "method", "holds_population", "holds_average", "width"]
+            [
+                "population",
+                "pair",
+                "pictures",
+                "kind",
+                "draws",
+                "difference",
+                "average_difference",
+                "method",
+                "holds_population",
+                "holds_average",
+                "width",
+            ]
         )
         for one in found:
             facts = (one.population, one.pair, one.size, one.kind, one.draws, f"{one.truth:.3f}", f"{one.average:.3f}")
@@ -520,7 +535,10 @@ def main() -> None:
 @click.option("--sizes", help="Of data sets, separated by commas.")
 @click.option("--draws", default=400, show_default=True, help="Data sets of each size and pair of models.")
 @click.option("--resamples", default=400, show_default=True)
-@click.option("--alone", is_flag=True, help=f"Only clean pictures and {ONE}; the mean over 19 costs ten times as much.")
+@click.option("--corruptions", default="all", show_default=True, help="Names or groups; a mean over many takes long.")
+@click.option(
+    "--first", default=0, show_default=True, help="Number of the first data set: processes may share the work."
+)
 def draw(
     population: str,
     out: Path,
@@ -531,16 +549,17 @@ def draw(
     sizes: str | None,
     draws: int,
     resamples: int,
-    alone: bool,
+    corruptions: str,
+    first: int,
 ) -> None:
     """Draw data sets from a population and write their intervals."""
     source: Pictures | Simulated = Simulated()
     if population != "simulated":
         if weights is None or data is None:
             raise click.UsageError(f"{population} needs --weights and --data")
-        source = detected(weights, data, imgsz, severity, out / population, alone)
+        source = detected(weights, data, imgsz, severity, out / population, corruptions)
     chosen = tuple(map(int, sizes.split(","))) if sizes else SIZES[population]
-    draw_all(source, out / f"{population}.csv", chosen, draws, resamples)
+    draw_all(source, out / f"{population}.csv", chosen, range(first, draws), resamples)
 
 
 @main.command("table")
