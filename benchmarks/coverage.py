@@ -1,9 +1,9 @@
 """How often a 95% interval for the difference of two models' mAP holds the difference it is about, by six methods.
 
-    python benchmarks/coverage.py draw simulated --out runs/coverage
-    python benchmarks/coverage.py draw shapes --weights fp32.pt dorefa.pt --imgsz 160 --out runs/coverage
-    python benchmarks/coverage.py draw pictures --weights fp32.pt dorefa.pt --data voc.yaml --imgsz 160 --out runs/coverage
-    python benchmarks/coverage.py table --out runs/coverage --write
+    python benchmarks/coverage.py draw "rare classes" --out OUT
+    python benchmarks/coverage.py draw shapes --weights fp32.pt dorefa.pt --data shapes/data.yaml --out OUT
+    python benchmarks/coverage.py draw pictures --weights fp32.pt dorefa.pt --data voc.yaml --imgsz 160 --out OUT
+    python benchmarks/coverage.py table --out OUT --write
 
 `draw` takes a population of pictures, draws data sets of several sizes from it, and bootstraps each as an evaluation
 does. Detections are those of `eval-corrupted` and are kept in its store; each picture is matched once. Draws go to
@@ -62,9 +62,16 @@ KINDS = (CLEAN, ONE, "mean")
 """Clean pictures, one corruption, and the mean over all that are evaluated."""
 AS_GIVEN, COIN = "models", "coin"
 PAIRS = (AS_GIVEN, COIN)
-SIZES = {"simulated": (12, 30, 100, 400), "shapes": (12, 30, 60, 200), "pictures": (100, 200, 400, 800)}
+SIZES = {
+    "one class": (12, 30, 100, 400),
+    "rare classes": (12, 30, 100, 400),
+    "shapes": (12, 30, 60, 200),
+    "pictures": (100, 200, 400, 800),
+}
 EPSILON = float(np.spacing(1))
 THRESHOLDS = len(RECALLS)
+OBJECTS = {"one class": (3.0,), "rare classes": (1.5, 0.6, 0.3, 0.15, 0.08, 0.04, 0.02, 0.01)}
+"""Of simulated populations: objects of each class in a picture, on average."""
 Ends = tuple[float, float]
 
 
@@ -159,7 +166,7 @@ class Pictures:
     def truth(self, pair: str) -> dict[str, float]:
         """Return the differences on the whole population."""
         if pair == COIN:
-            return dict.fromkeys(KINDS if len(self.kinds) > 2 else KINDS[:2], 0.0)
+            return dict.fromkeys(KINDS[: len(self.kinds)], 0.0)
         ones = np.ones((1, self.images), np.int64)
         return {kind: float(values[0]) for kind, values in differences(self.kinds, ones).items()}
 
@@ -220,7 +227,7 @@ class Simulated:
         skills: Of the two, the share of objects that they find where they differ in truth.
     """
 
-    objects: tuple[float, ...] = (1.5, 0.6, 0.3, 0.15, 0.08, 0.04, 0.02, 0.01)
+    objects: tuple[float, ...]
     skills: tuple[float, float] = (0.6, 0.5)
     many: int = 5_000
     times: int = 12
@@ -408,6 +415,10 @@ def detected(weights: Sequence[Path], data: Path, imgsz: int, severity: int, out
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
+COLUMNS = ("population", "pair", "pictures", "kind", "draws", "difference", "average_difference", "method")
+COLUMNS += ("holds_population", "holds_average", "width")
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What many data sets of one sort say of the methods.
@@ -469,21 +480,7 @@ def write_csv(found: Sequence[Setting], path: Path) -> None:
     """Write a row for each setting and method."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            [
-                "population",
-                "pair",
-                "pictures",
-                "kind",
-                "draws",
-                "difference",
-                "average_difference",
-                "method",
-                "holds_population",
-                "holds_average",
-                "width",
-            ]
-        )
+        writer.writerow(COLUMNS)
         for one in found:
             facts = (one.population, one.pair, one.size, one.kind, one.draws, f"{one.truth:.3f}", f"{one.average:.3f}")
             for method in METHODS:
@@ -501,7 +498,7 @@ def table(found: Sequence[Setting]) -> str:
     for (population, size), rows in groups.items():
         cells = (_span([one.of_truth[method] for one in rows]) for method in METHODS)
         lines.append(f"| {population} | {size} | {' | '.join(cells)} |")
-    enough = [one for one in found if one.size >= 30]
+    enough = [one for one in found if one.size >= 30] or found
     for name, text in {
         "all, 30 and more": lambda m: _span([one.of_truth[m] for one in enough]),
         "all, 30 and more: the average of such data sets": lambda m: _span([one.of_average[m] for one in enough]),
@@ -553,8 +550,10 @@ def draw(
     first: int,
 ) -> None:
     """Draw data sets from a population and write their intervals."""
-    source: Pictures | Simulated = Simulated()
-    if population != "simulated":
+    source: Pictures | Simulated
+    if population in OBJECTS:
+        source = Simulated(OBJECTS[population])
+    else:
         if weights is None or data is None:
             raise click.UsageError(f"{population} needs --weights and --data")
         source = detected(weights, data, imgsz, severity, out / population, corruptions)

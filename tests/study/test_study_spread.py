@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+
+import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
 from yolo_qreg.evaluation.results import Delta
-from yolo_qreg.findings.spread import difference, of_deltas, over_seeds, t_quantile
-
-T_TABLE = {1: 12.7062, 2: 4.3027, 3: 3.1824, 4: 2.7764, 5: 2.5706, 9: 2.2622, 10: 2.2281, 29: 2.0452, 30: 2.0423}
-"""Two-sided 95%, as printed in tables."""
+from yolo_qreg.findings.spread import difference, of_deltas, over_seeds
 
 
 def delta(points: float, low: float, high: float) -> Delta:
@@ -16,28 +18,41 @@ def delta(points: float, low: float, high: float) -> Delta:
     return Delta(model="m", corruption="all", severity=0, value=points, low=low, high=high)
 
 
-@pytest.mark.parametrize("freedom", T_TABLE)
-def test_quantiles_of_t_are_those_of_the_tables(freedom: int) -> None:
-    """To the digits that tables have, for odd and even degrees of freedom; other coverages too."""
-    assert t_quantile(freedom) == pytest.approx(T_TABLE[freedom], abs=6e-5)
-    assert t_quantile(2, 0.99) == pytest.approx(9.9248, abs=6e-5)
-
-
-def test_t_approaches_the_normal_distribution() -> None:
-    """With many degrees of freedom."""
-    assert t_quantile(100_000) == pytest.approx(1.95996, abs=1e-4)
-
-
 def test_a_mean_over_three_seeds() -> None:
-    """Mean 2, standard deviation 1; the interval joins t x sd / sqrt(3) = 2.484 and the pictures' mean halves."""
+    """Mean 2, standard deviation 1, standard error 1 / sqrt(3), a share s of the variance.
+
+    The interval reaches sqrt((1 - s^1.75) 1.96^2 + s^1.75 4.3027^2) standard errors; 4.3027 is Student's for 3 seeds.
+    """
     found = of_deltas({0: delta(1, 0.4, 1.2), 1: delta(2, 1.5, 2.4), 2: delta(3, 2.6, 3.9)})
     assert (found.value, found.sd, found.seeds) == (2, 1, 3)
-    below, above = (0.6 + 0.5 + 0.4) / 3, (0.2 + 0.4 + 0.9) / 3
-    training = 4.3027 / 3**0.5
     low, high = found.interval or (0, 0)
-    assert low == pytest.approx(2 - (below**2 + training**2) ** 0.5, abs=1e-4)
-    assert high == pytest.approx(2 + (above**2 + training**2) ** 0.5, abs=1e-4)
-    assert not found.decided
+    for end, half in ((low, 0.5), (high, 0.5)):
+        pictures = (half / 1.959964) ** 2
+        share = (1 / 3 / (pictures + 1 / 3)) ** 1.75
+        reach = ((1 - share) * 1.959964**2 + share * 4.302653**2) ** 0.5
+        assert abs(end - 2) == pytest.approx(reach * (pictures + 1 / 3) ** 0.5, abs=1e-5)
+    assert not found.decided and 2 < found.freedom < 3
+    assert found.p_value > 0.05
+
+
+def test_a_mean_without_pictures_is_the_t_test_of_its_seeds() -> None:
+    """Interval and p value are those of scipy's one-sample test."""
+    values = {0: 1.1, 1: 0.4, 2: 1.9, 3: 0.8}
+    found, test = over_seeds(values), ttest_1samp(list(values.values()), 0)
+    assert found.interval == pytest.approx(tuple(test.confidence_interval()))
+    assert found.freedom == pytest.approx(3) and found.p_value == pytest.approx(test.pvalue)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 8])
+def test_an_interval_over_seeds_covers_what_it_says(seeds: int) -> None:
+    """93% to 97%, whatever pictures and trainings have in it, within what 2,000 studies can tell."""
+    spec = importlib.util.spec_from_file_location("seeds", Path(__file__).parents[2] / "benchmarks" / "seeds.py")
+    assert spec and spec.loader
+    simulation = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(simulation)
+    rng = np.random.default_rng(seeds)
+    for scatter in (0.0, 0.5, 1.0, 4.0, 16.0):
+        assert abs(simulation.covered(seeds, scatter, 2000, rng)["study"] - 0.95) < 0.02 + 0.012, scatter
 
 
 def test_seeds_that_agree_leave_the_pictures() -> None:

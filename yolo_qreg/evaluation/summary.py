@@ -91,14 +91,15 @@ def deltas_of(results: Results, resampled: Resamples) -> tuple[Delta, ...]:
     for model in (model.name for model in results.models if model.name != base):
         for corruption, severity, kinds in _averages(results):
             points = [results.score(model, *k).map50_95 - results.score(base, *k).map50_95 for k in kinds]
-            ends = interval(np.mean([resampled[model, k] - resampled[base, k] for k in kinds], axis=0))
+            value = math.fsum(points) / len(points)
+            ends = interval(value, np.mean([resampled[model, k] - resampled[base, k] for k in kinds], axis=0))
             low, high = (None if math.isnan(end) else 100 * end for end in ends)
             deltas.append(
                 Delta(
                     model=model,
                     corruption=corruption,
                     severity=severity,
-                    value=100 * math.fsum(points) / len(points),
+                    value=100 * value,
                     low=low,
                     high=high,
                 )
