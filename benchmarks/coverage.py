@@ -388,10 +388,11 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def detected(weights: Sequence[Path], data: Path, imgsz: int, severity: int, out: Path, names: str) -> Pictures:
     """Return both models' matches on clean and on damaged pictures; what is not in the store is evaluated first."""
+    from yolo_qreg.evaluation.tasks import Settings
+
     from corruptions import select
     from yolo_qreg.evaluation.evaluate import fill, prepare
     from yolo_qreg.evaluation.models import subjects
-    from yolo_qreg.evaluation.tasks import Settings
 
     settings = Settings(
         data=data,

@@ -76,7 +76,7 @@ def table(trials: int) -> str:
 
 
 @click.command(help=__doc__)
-@click.option("--trials", default=20_000, show_default=True, help="Studies for each number of seeds and each scatter.")
+@click.option("--trials", default=40_000, show_default=True, help="Studies for each number of seeds and each scatter.")
 @click.option("--write", is_flag=True, help="Write the table into docs/study.md.")
 def main(trials: int, write: bool) -> None:
     """Print coverage by number of seeds."""

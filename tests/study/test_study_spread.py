@@ -21,14 +21,14 @@ def delta(points: float, low: float, high: float) -> Delta:
 def test_a_mean_over_three_seeds() -> None:
     """Mean 2, standard deviation 1, standard error 1 / sqrt(3), a share s of the variance.
 
-    The interval reaches sqrt((1 - s^1.75) 1.96^2 + s^1.75 4.3027^2) standard errors; 4.3027 is Student's for 3 seeds.
+    The interval reaches sqrt((1 - s^1.8) 1.96^2 + s^1.8 4.3027^2) standard errors; 4.3027 is Student's for 3 seeds.
     """
     found = of_deltas({0: delta(1, 0.4, 1.2), 1: delta(2, 1.5, 2.4), 2: delta(3, 2.6, 3.9)})
     assert (found.value, found.sd, found.seeds) == (2, 1, 3)
     low, high = found.interval or (0, 0)
     for end, half in ((low, 0.5), (high, 0.5)):
         pictures = (half / 1.959964) ** 2
-        share = (1 / 3 / (pictures + 1 / 3)) ** 1.75
+        share = (1 / 3 / (pictures + 1 / 3)) ** 1.8
         reach = ((1 - share) * 1.959964**2 + share * 4.302653**2) ** 0.5
         assert abs(end - 2) == pytest.approx(reach * (pictures + 1 / 3) ** 0.5, abs=1e-5)
     assert not found.decided and 2 < found.freedom < 3

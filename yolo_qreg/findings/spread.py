@@ -16,7 +16,7 @@ from scipy.special import stdtridf
 from yolo_qreg.evaluation.estimate import LEVEL, Estimate, critical
 from yolo_qreg.evaluation.results import Delta
 
-SHARE_POWER = 1.75
+SHARE_POWER = 1.8
 """How fast the scatter of seeds takes over; see `joined`."""
 
 
