@@ -54,6 +54,8 @@ from yolo_qreg.files import fill_block  # noqa: E402
 PAGE = ROOT / "docs" / "evaluate.md"
 LEVEL = 0.95
 TAILS = (1 - LEVEL) / 2, (1 + LEVEL) / 2
+LEAST_DRAWS = 200
+"""Fewer say too little of a setting for the table."""
 MOST_PARTS = 50
 """Of a jackknife: pictures are left out one by one, or in so many parts."""
 ONE = "gaussian_noise"
@@ -567,7 +569,7 @@ def draw(
 @click.option("--write", is_flag=True, help="Write the table into docs/evaluate.md.")
 def print_table(out: Path, write: bool) -> None:
     """Print coverage as Markdown, and write every setting to coverage.csv."""
-    found = settings_of(out)
+    found = [one for one in settings_of(out) if one.draws >= LEAST_DRAWS]
     write_csv(found, out / "coverage.csv")
     text = table(found)
     click.echo(text)
