@@ -48,7 +48,7 @@ except ImportError:  # the same numbers, many times slower
 from yolo_qreg.evaluation.average_precision import RECALLS, _detections_before, _thresholds_reached  # noqa: E402
 from yolo_qreg.evaluation.bootstrap import bootstrap_map, image_weights  # noqa: E402
 from yolo_qreg.evaluation.matching import ClassMatches, Matches, match  # noqa: E402
-from yolo_qreg.evaluation.results import CLEAN  # noqa: E402
+from yolo_qreg.evaluation.results import CLEAN, FEW_PICTURES  # noqa: E402
 from yolo_qreg.files import fill_block  # noqa: E402
 
 PAGE = ROOT / "docs" / "evaluate.md"
@@ -501,15 +501,15 @@ def table(found: Sequence[Setting]) -> str:
     for (population, size), rows in groups.items():
         cells = (_span([one.of_truth[method] for one in rows]) for method in METHODS)
         lines.append(f"| {population} | {size} | {' | '.join(cells)} |")
-    enough = [one for one in found if one.size >= 30] or found
-    for name, text in {
-        "all, 30 and more": lambda m: _span([one.of_truth[m] for one in enough]),
-        "all, 30 and more: the average of such data sets": lambda m: _span([one.of_average[m] for one in enough]),
-        "width by that of percentile": lambda m: (
-            f"{np.mean([one.width[m] / one.width['percentile'] for one in found]):.2f}"
-        ),
+    real = [one for one in found if one.population not in OBJECTS and one.size >= FEW_PICTURES] or found
+    for name, shares in {
+        "shapes, pictures: the population's difference": [one.of_truth for one in real],
+        "shapes, pictures: that of such data sets on average": [one.of_average for one in real],
     }.items():
-        lines.append(f"| {name} | | {' | '.join(map(text, METHODS))} |")
+        cells = (_span([share[method] for share in shares]) for method in METHODS)
+        lines.append(f"| {name} | {FEW_PICTURES} and more | {' | '.join(cells)} |")
+    widths = (np.mean([one.width[method] / one.width["percentile"] for one in real]) for method in METHODS)
+    lines.append(f"| width, by percentile's | {FEW_PICTURES} and more | {' | '.join(f'{w:.2f}' for w in widths)} |")
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from report_parsing import parse
 from report_samples import sample
 
+from corruptions import CORRUPTIONS
 from yolo_qreg.evaluation.results import Delta, Results
 from yolo_qreg.findings.evaluation import Comparison
 from yolo_qreg.report import palette
@@ -52,6 +53,17 @@ def test_only_decided_cells_are_coloured(panel: HeatMap) -> None:
     assert "undecided" in cells["snow"].note and "undecided" not in cells["fog"].note
     assert cells["spatter"].note == "not evaluated"
     assert Counter(cell.side for cell in panel.cells) == {"better": 1, "worse": 1, "undecided": 2, "blank": 16}
+
+
+def test_cells_of_a_map_are_judged_together(results: Results) -> None:
+    """One that barely excludes 0 beside 19 that do not is chance, and is coloured beside 19 that are far from it."""
+    others = [name for name in CORRUPTIONS if name != "fog"]
+    for points, side in ((0.1, "undecided"), (5.0, "better")):
+        deltas = (_delta("fog", 1.0, 0.9), *(_delta(name, points, 1.0) for name in others))
+        assert all(delta.decided for delta in deltas if delta.corruption == "fog")
+        (panel, *_) = _maps(Comparison(replace(results, deltas=deltas)))
+        fog = next(cell for cell in panel.cells if cell.corruption == "fog")
+        assert (fog.side, "undecided among so many" in fog.note) == (side, side == "undecided")
 
 
 def test_undecided_numbers_do_not_stretch_the_scale(results: Results, panel: HeatMap) -> None:

@@ -219,7 +219,7 @@ def _sheet(sheet: Sheet, colours: palette.Name) -> Figure:
 
 def _scale(panel: HeatMap) -> str:
     key = f"points of mAP; white 0, full colour {number(panel.limit)}"
-    return f"{key}; dashed, in parentheses: the 95% interval includes 0"
+    return f"{key}; dashed, in parentheses: undecided, all cells judged together"
 
 
 def draw(axes: Axes, panel: Panel, colours: palette.Name, notes: list[str]) -> None:

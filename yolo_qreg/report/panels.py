@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from corruptions import CORRUPTIONS
-from yolo_qreg.evaluation.estimate import Estimate
+from yolo_qreg.evaluation.estimate import Estimate, decided_together
 from yolo_qreg.evaluation.results import ALL, CLEAN
 from yolo_qreg.findings.evaluation import ClassGain, Comparison
 from yolo_qreg.findings.gains import Gains, Unit
@@ -29,7 +29,7 @@ class MapCell:
     Attributes:
         corruption: `clean` or one of the 19.
         points: Model minus baseline; None where there is no number.
-        decided: Whether the data support a colour.
+        decided: Whether the data support a colour, all cells of the map judged together.
         note: What else is known, for readers who point at it.
     """
 
@@ -160,14 +160,16 @@ def scaled(maps: Iterable[HeatMap]) -> tuple[HeatMap, ...]:
 
 
 def _cells(gains: Gains, unit: Unit) -> tuple[MapCell, ...]:
-    return tuple(_cell(name, gains.gain(unit.label, name)) for name in paper_order(CORRUPTIONS))
+    names = paper_order(CORRUPTIONS)
+    found = [gains.gain(unit.label, name) for name in names]
+    return tuple(map(_cell, names, found, decided_together(found)))
 
 
-def _cell(corruption: str, gain: Estimate | None) -> MapCell:
+def _cell(corruption: str, gain: Estimate | None, decided: bool) -> MapCell:
     if gain is None:
         return MapCell(corruption, None, decided=False, note="not evaluated")
-    note = f"{with_interval(gain)} points" + ("" if gain.decided else ", undecided")
-    return MapCell(corruption, gain.value, gain.decided, note)
+    doubt = "" if decided else ", undecided among so many cells" if gain.decided else ", undecided"
+    return MapCell(corruption, gain.value, decided, f"{with_interval(gain)} points{doubt}")
 
 
 def overview(gains: Gains, titles: Mapping[str, str]) -> Dots:
