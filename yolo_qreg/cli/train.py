@@ -15,7 +15,12 @@ from yolo_qreg.settings import check_settings, parse_settings
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--method", default="dorefa", show_default=True, help="How weights are trained: dorefa, lsq, ...")
+@click.option(
+    "--method",
+    default="dorefa",
+    show_default=True,
+    help="dorefa, lsq, noise, binaryconnect, ternary, fixed, dynamic-fixed, or one of another package.",
+)
 @click.option("--bits", default="8", show_default=True, help="1-8 (lsq: 2-8), or 32 for the FP32 twin.")
 @click.option("--progressive", is_flag=True, help="With --bits 8,4,2: train each from the one before.")
 @click.option("--option", "options", multiple=True, callback=pairs, metavar="KEY=VALUE", help="Setting of the method.")
@@ -31,7 +36,7 @@ from yolo_qreg.settings import check_settings, parse_settings
 @click.option("--skip", multiple=True, callback=listed(), metavar="GLOBS", help="Blocks left in float: 'model.24.*'.")
 @click.option("--first-bits", type=int, help="Bits of the first convolution; 32 leaves it in float.")
 @click.option("--last-bits", type=int, help="Quantize the head's output convolutions too (lsq).")
-@click.option("--per-channel", is_flag=True, help="One step per output channel (lsq).")
+@click.option("--per-channel", is_flag=True, help="One scale per output channel (lsq, dorefa, ternary).")
 @click.option("--init", default="", metavar="[paper|mse]", help="How steps start (lsq).")
 @click.option("--bn-images", type=int, help="Images to re-estimate BatchNorm on; 0: off.  [default: 256 at 1-4 bits]")
 @click.option("--bn-tune", type=int, default=0, metavar="N", help="Train only BatchNorm's scales in the last N epochs.")
