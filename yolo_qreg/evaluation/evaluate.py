@@ -17,7 +17,7 @@ from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.cells import DROPPED, Cells, make_cells, needs_squares
 from yolo_qreg.evaluation.config import Settings
 from yolo_qreg.evaluation.damage import Damage
-from yolo_qreg.evaluation.gallery import SHOWN_SCORE, choose_picture, write_gallery
+from yolo_qreg.evaluation.gallery import CHOSEN_FOR, SHOWN_SCORE, choose_picture, write_gallery
 from yolo_qreg.evaluation.material import Material, check_names, load_material, possible
 from yolo_qreg.evaluation.models import Subject, compare, single_class
 from yolo_qreg.evaluation.results import OVER_SEVERITIES, ClassScore, Kind, Results, Score
@@ -151,7 +151,7 @@ def evaluate(
     fill(ready, watch(ready.views()))
     results = _collect(ready, baseline)
     setup = {**results.setup, **_twins(subjects, baseline)}
-    setup["gallery"] = _gallery(ready, baseline)
+    setup["gallery"] = _gallery(ready)
     if without := [name for name in settings.corruptions if name not in ready.settings.corruptions]:
         setup["corruptions left out"] = without
     if ready.material.unusable:
@@ -243,10 +243,14 @@ def _twins(subjects: Sequence[Subject], baseline: str) -> dict[str, object]:
     return {f"baseline is {what}": value for what, value in facts.items() if value}
 
 
-def _gallery(done: Evaluation, baseline: str) -> dict[str, object]:
+def _gallery(done: Evaluation) -> dict[str, object]:
     severities, truth = sorted(done.settings.severities), done.material.truth
     severity = severities[len(severities) // 2] if severities else OVER_SEVERITIES
-    clean = next(iter(done.cells.values()))[baseline]
-    image = choose_picture(truth, clean.detections())
+    image = choose_picture(truth, done.cells, severity)
     write_gallery(done.cells, truth, image, severity, done.settings.out)
-    return {"picture": Path(truth.image_ids[image]).name, "severity": severity, "least score": SHOWN_SCORE}
+    return {
+        "picture": Path(truth.image_ids[image]).name,
+        "chosen for": CHOSEN_FOR,
+        "severity": severity,
+        "least score": SHOWN_SCORE,
+    }

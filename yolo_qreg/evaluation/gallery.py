@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -23,10 +24,13 @@ from yolo_qreg.files import write_atomic
 from yolo_qreg.fonts import font_for
 
 FOLDER = "gallery"
+CHOSEN_FOR = "differences between models"
 SHOWN_SCORE = 0.25
 """Boxes below this score are not drawn; the host's predict does the same."""
 OBJECTS = range(2, 7)
 """How many objects a picture that is shown should have."""
+CANDIDATES = 200
+"""How many pictures are looked at."""
 PANEL_PX = 400
 """Longer side of one model's panel."""
 GAP_PX, FONT_PX, LINE_PX, QUALITY = 6, 13, 3, 85
@@ -34,22 +38,41 @@ TRUTH = "ground truth"
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000")
 
 
-def choose_picture(truth: GroundTruth, clean: Detections) -> int:
-    """Return the picture whose least certain object is found most certainly, among those of a few objects.
+def choose_picture(truth: GroundTruth, cells: Cells, severity: int) -> int:
+    """Return the picture on which models differ most, among some of a few objects; of several the one found best.
+
+    A model's mark for a picture is how many objects it finds, less how many boxes it draws where there are none, over
+    the kinds of pictures that are shown.
 
     Args:
         truth: The objects.
-        clean: What the baseline finds on clean pictures.
+        cells: All finished.
+        severity: Of the corruptions that are shown.
     """
     counts = np.bincount(truth.image, minlength=len(truth.image_ids))
-    found: dict[int, list[float]] = {}
-    for kind in match(truth, clean).classes:
-        hit = kind.true_positive[IOU_50]
-        for image, score in zip(kind.image[hit].tolist(), kind.score[hit].tolist(), strict=True):
-            found.setdefault(image, []).append(score)
-    certain = {image: min(scores) for image, scores in found.items() if len(scores) == counts[image]}
-    few = {image: score for image, score in certain.items() if counts[image] in OBJECTS}
-    return max(few or certain or {int(counts.argmax()): 0.0}, key=lambda image: (few or certain).get(image, 0.0))
+    few = np.flatnonzero(np.isin(counts, OBJECTS))
+    images = few if few.size else np.array([counts.argmax()])
+    images = images[np.linspace(0, images.size - 1, min(images.size, CANDIDATES)).astype(int)]
+    objects = np.isin(truth.image, images)
+    wanted = replace(truth, image=truth.image[objects], label=truth.label[objects], boxes=truth.boxes[objects])
+    marks: dict[str, NDArray[np.int64]] = {}
+    for damage, by_model in cells.items():
+        if damage.severity in (severity, OVER_SEVERITIES):
+            for name, cell in by_model.items():
+                marks[name] = marks.get(name, 0) + _marks(wanted, cell.detections(), images)
+    of_models = np.stack(list(marks.values()))[:, images]
+    order = np.lexsort((-of_models.sum(axis=0), -np.ptp(of_models, axis=0)))
+    return int(images[order[0]])
+
+
+def _marks(truth: GroundTruth, found: Detections, images: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each picture how many objects are found, less how many boxes show none."""
+    drawn = (found.score >= SHOWN_SCORE) & np.isin(found.image, images)
+    boxes = Detections(found.image[drawn], found.label[drawn], found.score[drawn], found.boxes[drawn])
+    total = np.zeros(len(truth.image_ids), np.int64)
+    for kind in match(truth, boxes).classes:
+        np.add.at(total, kind.image, np.where(kind.true_positive[IOU_50], 1, -1))
+    return total
 
 
 def write_gallery(cells: Cells, truth: GroundTruth, image: int, severity: int, out: Path) -> None:

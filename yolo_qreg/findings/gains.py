@@ -71,3 +71,9 @@ class Gains(Protocol):
     def gain(self, unit: str, corruption: str = ALL, severity: int = 0) -> Estimate | None:
         """Return what a unit gains on the baseline in points; None where that is not known."""
         ...
+
+
+def ranked(gains: Gains) -> tuple[tuple[Unit, Estimate], ...]:
+    """Return what each unit gains on corrupted pictures, the best first, as far as that is known."""
+    known = [(unit, gain) for unit in gains.compared if (gain := gains.gain(unit.label))]
+    return tuple(sorted(known, key=lambda entry: -entry[1].value))
