@@ -12,7 +12,8 @@ from yolo_qreg.findings.evaluation import Comparison
 from yolo_qreg.findings.losses import LOSSES, NAMES, History, _read_kept, histories_of, read_columns
 from yolo_qreg.report import evaluation_tables as tables
 from yolo_qreg.report import panels
-from yolo_qreg.report.figures import drawing, svg
+from yolo_qreg.report.figures import drawing
+from yolo_qreg.report.svg import svg
 from yolo_qreg.report.text import with_interval
 
 TITLES = {model.name: model.name for model in models()}

@@ -15,8 +15,9 @@ from yolo_qreg.evaluation.results import Delta, Results
 from yolo_qreg.findings.evaluation import Comparison
 from yolo_qreg.report import palette
 from yolo_qreg.report.evaluation import _maps
-from yolo_qreg.report.figures import draw, drawing, svg
+from yolo_qreg.report.figures import draw, drawing
 from yolo_qreg.report.panels import HeatMap, MapCell
+from yolo_qreg.report.svg import svg
 
 
 def _delta(corruption: str, points: float, half: float) -> Delta:

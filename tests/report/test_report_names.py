@@ -17,8 +17,9 @@ from yolo_qreg.evaluation.gallery import TRUTH, _page
 from yolo_qreg.evaluation.results import ALL, BENCHMARK, CLEAN, Results
 from yolo_qreg.report import figures
 from yolo_qreg.report.evaluation import write_report
-from yolo_qreg.report.figures import drawing, svg
+from yolo_qreg.report.figures import drawing
 from yolo_qreg.report.panels import Chart, Line
+from yolo_qreg.report.svg import svg
 
 
 def small(runs: Path | None = None) -> Results:

@@ -1,23 +1,15 @@
-"""Figures drawn by matplotlib: PNG and PDF files for papers and slides, and SVG as part of a page.
-
-The same bytes for the same numbers. In a page text stays text, colours follow it into the dark, and a title says what
-each figure and each of its parts is.
-"""
+"""Figures drawn by matplotlib, and written as PNG and PDF files: the same bytes for the same numbers."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
 import textwrap
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-from markupsafe import Markup, escape
 
 from yolo_qreg.evaluation.estimate import Estimate
 from yolo_qreg.files import write_atomic
@@ -38,7 +30,6 @@ NO_DATES: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-NO_ORIGIN = {"Date": None, "Creator": None, "Format": None, "Type": None}
 COLUMNS = 5
 """Of a heat map."""
 TITLE_INCHES, KEY_INCHES = 0.26, 0.3
@@ -46,13 +37,9 @@ NAME_LETTERS = 12
 """In a line of a cell; a name has at most two lines."""
 LONGEST = 22
 """Letters of the name of a row of dots."""
-NAME_INCHES = 0.065
-"""Of a letter of such a name."""
 FOOT_LETTERS_PER_INCH = 18
 """Of 7 points."""
 EDGE_INCHES = 0.02
-WIDEST = 1.3
-"""How far a figure of a page may grow beyond the size it is drawn for."""
 
 
 def _style_of(ink: tuple[float, float, float], muted: tuple[float, float, float]) -> dict[str, Any]:
@@ -121,62 +108,7 @@ def write_figures(folder: Path, sheets: Iterable[Sheet], colours: palette.Name) 
     return tuple(written)
 
 
-def svg(panel: Panel, name: str, colours: palette.Name) -> Markup:
-    """Return a panel as part of a page, without its title, which the page prints above it; to be called in `drawing`.
-
-    Args:
-        panel: What to draw.
-        name: Unique in the page.
-        colours: Palette of heat maps.
-    """
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    width, height = _inches(panel)
-    left, right, bottom, top = _margins(panel)
-    notes: list[str] = []
-    stream = io.StringIO()
-    matplotlib.rcParams["svg.hashsalt"] = name
-    figure = Figure(figsize=(width, height))
-    inside = 1 - (left + right) / width, 1 - (bottom + top) / height
-    axes = figure.add_axes((left / width, bottom / height, *inside))
-    draw(axes, panel, colours, notes)
-    figure.savefig(stream, format="svg", transparent=True, metadata=NO_ORIGIN)
-    return _for_page(stream.getvalue(), panel.title, width, notes, colours)
-
-
-def _margins(panel: Panel) -> tuple[float, float, float, float]:
-    """Return what a panel of a page has around its axes for marks and names: left, right, bottom and top, in inches."""
-    if isinstance(panel, HeatMap):
-        return 0.0, 0.0, 0.0, 0.0
-    if isinstance(panel, Dots):
-        return 0.15 + NAME_INCHES * max((len(_cut(row.name)) for row in panel.rows), default=0), 0.1, 0.22, 0.03
-    return (0.27, 0.05, 0.2, 0.05) if panel.small else (0.42, 0.08, 0.4, 0.08)
-
-
-def _for_page(text: str, title: str, width: float, notes: Sequence[str], colours: palette.Name) -> Markup:
-    """Turn a file of matplotlib's into an element: colours as variables, titles, no identifiers that repeat."""
-    known = palette.variables(colours)
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<\?.*?\?>|<!--.*?-->", "", text, flags=re.DOTALL)
-    text = re.sub(r'<g id="note(\d+)">', lambda found: f"<g><title>{escape(notes[int(found[1])])}</title>", text)
-    text = re.sub(r'<g id="[^"]*"', "<g", text)
-    text = re.sub(r"(fill|stroke): (#[0-9a-f]{6})", lambda found: f"{found[1]}: {known[found[2]]}", text)
-    text = re.sub(r"font-family: [^;\"]*;? ?| transform=\"rotate\(-?0 [^\"]*\"", "", text)
-    text = re.sub(r' (d|x|y)="([^"]*)"', lambda found: f' {found[1]}="{_short(found[2])}"', text)
-    text = text.replace("xlink:href", "href")
-    box = re.search(r'viewBox="[^"]*"', text)
-    assert box is not None
-    limit = f"max-width:{WIDEST * width * 96:.0f}px"
-    head = f'<svg {box[0]} class="chart" style="{limit}" role="img"><title>{escape(title)}</title>'
-    return Markup(re.sub(r"\s*\n\s*", "\n", head + text[text.index(">") + 1 :]).strip())
-
-
-def _short(numbers: str) -> str:
-    return re.sub(r"(\.\d\d)\d+", r"\1", " ".join(numbers.split()))
-
-
-def _inches(panel: Panel) -> tuple[float, float]:
+def inches_of(panel: Panel) -> tuple[float, float]:
     """Return width and height of a panel without its title: text of all panels has about one size on a page."""
     if isinstance(panel, HeatMap):
         return 3.7, 0.62 * math.ceil(len(panel.cells) / COLUMNS)
@@ -191,7 +123,7 @@ def _sheet(sheet: Sheet, colours: palette.Name) -> Figure:
 
     columns = min(sheet.per_row, len(sheet.panels))
     rows = math.ceil(len(sheet.panels) / columns)
-    width, height = (max(sides) for sides in zip(*map(_inches, sheet.panels), strict=True))
+    width, height = (max(sides) for sides in zip(*map(inches_of, sheet.panels), strict=True))
     size = columns * width, rows * (height + TITLE_INCHES) + KEY_INCHES
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")  # text is measured as it is printed
     for index, panel in enumerate(sheet.panels):
@@ -334,7 +266,7 @@ def _draw_dots(axes: Axes, panel: Dots, notes: list[str]) -> None:
     axes.set(xlim=panel.span, ylim=(len(panel.rows) - 0.4, -0.6))
     for place, row in enumerate(panel.rows):
         _draw_row(axes, place, row, notes)
-    axes.set_yticks(range(len(panel.rows)), [_cut(row.name) for row in panel.rows])
+    axes.set_yticks(range(len(panel.rows)), [cut(row.name) for row in panel.rows])
     for label in axes.get_yticklabels():
         label.set_color(_colour(palette.TEXT["light"]))
     axes.xaxis.set_major_locator(MaxNLocator(6))
@@ -342,7 +274,8 @@ def _draw_dots(axes: Axes, panel: Dots, notes: list[str]) -> None:
     _grid(axes, "x")
 
 
-def _cut(name: str) -> str:
+def cut(name: str) -> str:
+    """Return the name of a row of dots, shortened where it is long."""
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 

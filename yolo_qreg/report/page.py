@@ -11,6 +11,7 @@ from yolo_qreg.findings.gains import Gains, ranked
 from yolo_qreg.findings.names import method_title, title_of
 from yolo_qreg.report import figures, palette, text
 from yolo_qreg.report.panels import Panel
+from yolo_qreg.report.svg import svg
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -30,7 +31,7 @@ def render(template: str, colours: palette.Name, **values: Any) -> str:
     names = count(1)
 
     def draw(panel: Panel) -> Markup:
-        return figures.svg(panel, f"f{next(names)}", colours)
+        return svg(panel, f"f{next(names)}", colours)
 
     page = _environment().get_template(f"{template}.html")
     with figures.drawing():
