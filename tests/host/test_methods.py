@@ -9,7 +9,7 @@ import pytest
 import torch
 from short_runs import TINY, Run, assert_same
 
-from yolo_qreg import QATTrainer, QuantConfig, describe, export_weights, unpack
+from yolo_qreg import InputError, QATTrainer, QuantConfig, describe, export_weights, quantize, unpack
 from yolo_qreg.evaluation.models import subjects
 from yolo_qreg.host import checkpoint
 from yolo_qreg.patch import quantized_layers
@@ -78,6 +78,17 @@ def test_what_is_saved_is_what_the_method_means(run: Run, tmp_path: Path) -> Non
         if file != packed:
             (subject,) = subjects([file])
             assert subject.model.method == run.config.method and subject.model.bits == run.config.bits
+
+
+def test_weights_of_a_control_are_quantized_afterwards(run: Run, tmp_path: Path) -> None:
+    """What was trained with noise is evaluated as it is, and quantized; what is quantized already is refused."""
+    wanted = [QuantConfig(method="lsq", bits=4, bn_images=0)]
+    if run.config.has_codes:
+        with pytest.raises(InputError, match="is quantized already"):
+            quantize(run.best, wanted, tmp_path)
+    else:
+        (file,) = quantize(run.best, wanted, tmp_path)
+        assert {row.bits for row in describe(file).layers} == {4}
 
 
 def test_health_is_of_layers_with_codes(run: Run) -> None:

@@ -58,7 +58,7 @@ def quantize(
     path = checkpoint_of(Path(source))
     model, ckpt = checkpoint.load(path)
     held = checkpoint.state_of(ckpt, path) if checkpoint.KEY in ckpt else None
-    if held is not None and any(bits != FLOAT_BITS for bits in held.bits.values()):
+    if held is not None and held.config.has_codes and any(bits != FLOAT_BITS for bits in held.bits.values()):
         raise InputError(f"{path} is quantized already ({held.config.label}); name float weights, as of its FP32 twin")
     channels = build.spec_of(model).channels
     for config in configs:
