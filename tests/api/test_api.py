@@ -17,6 +17,7 @@ from yolo_qreg import EvalConfig, InputError, Study
 from yolo_qreg.cli import COMMANDS, cli
 from yolo_qreg.data.shapes import ensure_shapes
 from yolo_qreg.shipped import shipped
+from yolo_qreg.trust import trusting
 
 SMALL: dict[str, Any] = {"corruptions": ["fog"], "severities": [3], "imgsz": 64, "resamples": 200, "device": "cpu"}
 SCRIPT = """
@@ -106,6 +107,8 @@ def test_what_was_run_is_noted_as_a_command(data: Path, tmp_path: Path) -> None:
         patch.setattr("yolo_qreg.api.evaluate", evaluate)
         assert yolo_qreg.cli.main(shlex.split(config.command())[1:]) == 2
     assert noted == [config]
+    with trusting():
+        assert config.command().endswith(" --trust")
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ CHECKED_BY_US = {
 }
 CHECKED_BY_THE_HOST = {
     "optimizer=Foo": "Optimizer 'Foo' not found",
+    "classes=[0,99]": "classes=99 is none of the data set's 8; name some of 0 to 7",
     "freeze=100": "froze the entire model",
     "--skip zzz": "skip='zzz' matches no Conv block; names look like 'model.0.conv'",
     "distill_model=x.pt": "not supported together with weight quantization",

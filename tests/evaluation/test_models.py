@@ -108,6 +108,17 @@ def test_what_is_gone_leaves_the_index(home: Path) -> None:
     assert entries == [str(runs / "b"), str(runs / "c")]
 
 
+def test_a_run_on_a_disk_that_is_away_stays_known(home: Path) -> None:
+    """Its folder is missing like one that was removed, but so is everything around it."""
+    disk = home / "disk"
+    away = run_folder(disk / "runs", "a", 8, "/a.yaml", 1)
+    note_run(away, None)
+    disk.rename(home / "unmounted")
+    note_run(run_folder(home / "runs", "b", 8, "/a.yaml", 9), None)
+    (home / "unmounted").rename(disk)
+    assert newest_quantized() == away
+
+
 def test_no_run_and_no_twin(home: Path) -> None:
     """Without quantized runs there is an error; without FP32 runs there is no baseline, but for models of shapes."""
     run_folder(home / "work/runs/detect", "twin", 32, "/a.yaml", 1)

@@ -281,6 +281,12 @@ def test_large_data_sets_are_decoded_once(own: Path, monkeypatch: pytest.MonkeyP
     assert validation_pictures(own).pictures[0].size == (48, 64)
     assert decoded == [changed]
     (kept,) = (tmp_path / "kept").rglob("*.json")
+    forgotten = kept.with_name("0.json")  # of a data set that nobody asked for in a year
+    forgotten.touch()
+    os.utime(forgotten, (0, 0))
+    os.utime(kept, (0, 0))
+    validation_pictures(own)
+    assert kept.is_file() and not forgotten.exists()
     for damaged in (kept.read_text().replace("48", "84"), "[[1]]", "[" * 100_000):
         decoded.clear()
         kept.write_text(damaged)

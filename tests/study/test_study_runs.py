@@ -23,11 +23,12 @@ from yolo_qreg.data.shapes import ensure_shapes
 from yolo_qreg.errors import InputError
 from yolo_qreg.host.history import note_run
 from yolo_qreg.host.origin import ModelIdentity, Origin, identify_data
+from yolo_qreg.sealed import write_sealed
 from yolo_qreg.study.plan import Study, note_plan
 from yolo_qreg.study.run import check, known_places
 from yolo_qreg.study.runs import Place, Progress, check_same, command, places, time_left
 from yolo_qreg.study.training import Machine, Trainer
-from yolo_qreg.study.transfer import take_over, write_manifest
+from yolo_qreg.study.transfer import FORMAT, MANIFEST, take_over, write_manifest
 
 STUDY = Study(data="shapes", methods=("lsq",), bits=(4,), quant={"lsq": {"per_channel": True}}, train={"epochs": 4})
 
@@ -228,7 +229,10 @@ def test_only_what_arrived_whole_is_taken_over(
     damaged.write_text(whole.replace(",", ";", 1))
     torn = tmp_path / "torn.tar"
     torn.write_bytes(exported.read_bytes()[:-1000])
+    made = tmp_path / "made"
+    write_sealed(made / MANIFEST, {"format": FORMAT, "runs": {"fp32-seed0": []}})
     for source, message in (
+        (made, "has a trained.json without study or runs"),
         (copy, "fp32-seed0/results.csv is missing or not what was exported"),
         (torn, "is no whole tar file"),
         (tmp_path, "has no whole trained.json"),

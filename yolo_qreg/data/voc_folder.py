@@ -256,7 +256,7 @@ def _replace(path: Path, make: Callable[[Path], object]) -> None:
 
     Not `write_atomic`: waiting for the disk 40,000 times would take minutes, and a rerun mends what a power cut left.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid():08}.part")
     try:
         make(part)
         part.replace(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from yolo_qreg.config import STRIDE
 from yolo_qreg.errors import InputError
+from yolo_qreg.trust import trusted
 
 PALETTES = ("paper", "accessible")
 LIMITS = {
@@ -122,7 +123,7 @@ class EvalConfig:
                 continue
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
             words += [OPTIONS.get(entry.name, f"--{entry.name}"), *([] if value is True else [text])]
-        return shlex.join(words)
+        return shlex.join([*words, "--trust"] if trusted() else words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

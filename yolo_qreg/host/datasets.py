@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CalledProcessError
@@ -155,6 +155,17 @@ def validation_pictures(
     if not pictures:
         raise InputError(f"data={data} has no picture that can be used in its {split} split; name other data")
     return PictureSet(pictures, _names(found), tuple(sorted(unusable)), own)
+
+
+def check_classes(wanted: int | Sequence[int], names: Mapping[int, str]) -> None:
+    """Check that the classes that a training is limited to are some of its data set's.
+
+    Raises:
+        InputError: One is not.
+    """
+    numbers = [wanted] if isinstance(wanted, int) else wanted
+    if beyond := [number for number in numbers if number not in names]:
+        raise InputError(f"classes={beyond[0]} is none of the data set's {len(names)}; name some of 0 to {max(names)}")
 
 
 def spread(pictures: list[LabelledPicture], limit: int | None) -> list[LabelledPicture]:

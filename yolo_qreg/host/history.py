@@ -62,7 +62,7 @@ def note_run(folder: Path, origin: Origin | None, asked: Mapping[str, Any] | Non
     entry = state_folder() / INDEX / hashlib.sha256(place.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     with suppress(OSError):  # a home that cannot be written to: runs are still found where the host puts them
         for other, noted in _index():
-            if not noted.is_dir():
+            if not noted.is_dir() and noted.parent.is_dir():  # else its disk may be away
                 other.unlink(missing_ok=True)
         _write(entry, place)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from logging import WARNING
@@ -36,6 +37,8 @@ Label = dict[str, Any]
 
 KEPT_FROM = 500
 """Pictures of a split from which on it is kept which files could be decoded: with fewer, looking again is quick."""
+OLD_SECONDS = 90 * 24 * 3600
+"""What is kept of a split goes when nobody asked for it for so long: its folder may be gone."""
 _SINGLE = "single_cls"
 _JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
@@ -160,6 +163,11 @@ class _Shapes:
 
     def keep(self) -> None:
         """Write what was found, where that is possible."""
-        if self._seen != self._known:
-            with suppress(OSError):
+        with suppress(OSError):
+            if self._seen == self._known:
+                self._file.touch()
+            else:
                 write_sealed(self._file, self._seen)
+            for old in self._file.parent.glob("*.json"):
+                if old.stat().st_mtime < time.time() - OLD_SECONDS:
+                    old.unlink()

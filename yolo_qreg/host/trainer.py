@@ -28,7 +28,7 @@ from yolo_qreg.errors import InputError
 from yolo_qreg.files import absolute, scratch_folder, sweep, write_atomic
 from yolo_qreg.host import checkpoint, compat, history, hooks, tuning
 from yolo_qreg.host.batchnorm import float_images, reestimate, training_images
-from yolo_qreg.host.datasets import refuse_code
+from yolo_qreg.host.datasets import check_classes, refuse_code
 from yolo_qreg.host.labels import scanning
 from yolo_qreg.host.machine import check_compiled, check_precision
 from yolo_qreg.host.model import plan, quantize_detector
@@ -150,6 +150,8 @@ class QATTrainer(DetectionTrainer):
         """Read the data set's YAML file, which from here on has an absolute path."""
         refuse_code(self.args.data, self.args.split)
         data: dict[str, Any] = super().get_dataset()
+        if self.args.classes is not None and not self.args.single_cls:
+            check_classes(self.args.classes, data["names"])
         self.args.data = str(absolute(self.args.data))
         return data
 

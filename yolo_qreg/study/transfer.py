@@ -199,7 +199,8 @@ def _opened(source: Path, out: Path) -> Iterator[Arrival]:
 def _wanted(folder: Path) -> set[str]:
     """Return the names in a tar file that are taken out of it: the manifest, which comes first, and what it lists."""
     manifest = read_sealed(folder / MANIFEST)
-    listed = manifest["runs"] if manifest else {}
+    runs = manifest.get("runs") if manifest else None
+    listed = runs if isinstance(runs, dict) else {}
     return {MANIFEST, *(f"runs/{name}/{key}" for name in listed for key in CARRIED if "/" not in name)}
 
 
@@ -214,11 +215,15 @@ def _checked(folder: Path, source: Path) -> Arrival:
         raise InputError(f"{source} has no whole {MANIFEST}; make it with study --train-only or study --export")
     if manifest.get("format") != FORMAT:
         raise InputError(f"{source} is of release {manifest.get('yolo-qreg')} of yolo-qreg; install that release")
-    study = study_from(manifest["study"])
+    plan, runs = manifest.get("study"), manifest.get("runs")
+    if not isinstance(plan, dict) or not isinstance(runs, dict):
+        raise InputError(f"{source} has a {MANIFEST} without study or runs; make it with study --export")
+    study = study_from(plan)
     names = {run.name for run in study.runs()}
     found = {}
-    for name, hashes in manifest["runs"].items():
-        if name not in names or not hashes.keys() <= set(CARRIED) or MARK not in hashes:
+    for name, hashes in runs.items():
+        listed = isinstance(hashes, dict) and hashes.keys() <= set(CARRIED) and MARK in hashes
+        if name not in names or not listed:
             raise InputError(f"{source} lists {name!r} otherwise than study --export does; export it again")
         found[name] = {key: folder / "runs" / name / key for key in hashes}
         for key, file in found[name].items():
