@@ -19,11 +19,12 @@ from torch.overrides import TorchFunctionMode
 
 from yolo_qreg.errors import InputError
 from yolo_qreg.patch import BlockInput, QuantConv2d, quantized_layers, unquantized
-from yolo_qreg.quant.activations import ActivationQuantizer, FixedActivation
+from yolo_qreg.quant.activations import PICTURE_LEVELS, ActivationQuantizer, FixedActivation
 from yolo_qreg.quant.registry import activation_class
 
 PASSING = frozenset({"cat", "concat", "max_pool2d", "interpolate", "chunk", "split"})
 """Functions that give the values that they get: the same grid fits before and behind."""
+MOST_NEGATIVE = -128
 SUMS = frozenset({"add", "__add__", "__radd__", "__iadd__", "add_"})
 
 
@@ -63,13 +64,17 @@ class Range:
         """Read what `to_list` wrote, distrusting it.
 
         Raises:
-            ValueError: It is something else.
+            InputError: It is something else.
         """
-        layers, blocks, picture, bits, scale, zero_point, low, high = found
-        place = Place(tuple(map(str, layers)), tuple(map(str, blocks)), bool(picture))
-        made = cls(place, int(bits), float(scale), int(zero_point), int(low), int(high))
-        if not (made.place.layers and 0 < made.scale < math.inf and made.low <= made.zero_point <= made.high):
-            raise ValueError(f"{found!r} is no range of activations")
+        try:
+            layers, blocks, picture, bits, scale, zero_point, low, high = found
+            place = Place(tuple(map(str, layers)), tuple(map(str, blocks)), bool(picture))
+            made = cls(place, int(bits), float(scale), int(zero_point), int(low), int(high))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"a range of activations is damaged ({error}); copy or export the file again") from error
+        fits = MOST_NEGATIVE <= made.low <= made.zero_point <= made.high <= PICTURE_LEVELS
+        if not (layers and 0 < made.scale < math.inf and fits):
+            raise InputError(f"{str(found)[:100]} is no range of activations; copy or export the file again")
         return made
 
 
@@ -180,18 +185,19 @@ def place_quantizers(model: nn.Module, places: Iterable[Place], bits: int, metho
         _attach(model, place, quantizer)
 
 
-def place_ranges(model: nn.Module, ranges: Iterable[Range]) -> None:
+def place_ranges(model: nn.Module, ranges: Sequence[Range]) -> None:
     """Give convolutions of a baked model, in place, the fixed grids of their activations.
 
     Raises:
         InputError: A layer is not there.
     """
     modules = dict(model.named_modules())
-    for name in (name for r in ranges for name in (*r.place.layers, *r.place.blocks)):
-        if name not in modules:
-            raise InputError(
-                f"the model has no layer {name!r}, whose activations are said to be quantized; it is damaged"
-            )
+    layers = [name for r in ranges for name in r.place.layers]
+    blocks = [name for r in ranges for name in r.place.blocks]
+    odd = [name for name in layers if type(modules.get(name)) is not nn.Conv2d or layers.count(name) > 1]
+    odd += [name for name in blocks if name not in modules]
+    if odd:
+        raise InputError(f"the model has no layer {odd[0]!r} whose activations could be quantized; it is damaged")
     for r in ranges:
         for name in r.place.layers:
             unquantized(model, name)

@@ -13,7 +13,10 @@ from short_runs import SIDE_PX, Run
 from yolo_qreg import QuantConfig, quantize
 from yolo_qreg.activations import quantizers
 from yolo_qreg.cli import main
+from yolo_qreg.errors import InputError
+from yolo_qreg.export import packed as container
 from yolo_qreg.export.describe import describe
+from yolo_qreg.export.plain import to_plain
 from yolo_qreg.export.weights import read_checkpoint
 from yolo_qreg.host import checkpoint
 from yolo_qreg.host.predict import Detector
@@ -68,6 +71,25 @@ def test_an_evaluation_runs_quantized_activations(files: dict[int, Path], capsys
     assert 1 < len(read[0].unique()) <= 256
     assert main(["info", str(files[8])]) == 0
     assert "plain Ultralytics runs this file with float activations" in capsys.readouterr().out
+
+
+def test_exports_keep_the_ranges(files: dict[int, Path], tmp_path: Path) -> None:
+    """A plain file, and a packed one that was unpacked, hold the grids of the checkpoint; damaged ones are one line."""
+    wanted = checkpoint.state_of(checkpoint.load(files[2])[1], "")
+    plain = to_plain(files[2], tmp_path / "plain.pt")
+    unpacked = container.unpack(container.to_packed(files[2], tmp_path / "a.safetensors"), tmp_path / "again.pt")
+    for path in (plain, unpacked):
+        state = checkpoint.state_of(checkpoint.load(path)[1], path)
+        assert (state.activations, state.trained) == (wanted.activations, False)
+        assert isinstance(checkpoint.with_activations(path), torch.nn.Module)
+    row = wanted.activations[1].to_list()
+    for position, value in ((0, []), (0, ["model.0.act"]), (1, ["nothing"]), (4, "x"), (4, 0.0), (5, 999), (7, 1e9)):
+        _, ckpt = checkpoint.load(plain)
+        ckpt["qreg"]["activations"] = [[*row[:position], value, *row[position + 1 :]]]
+        damaged = tmp_path / "damaged.pt"
+        checkpoint.save(damaged, ckpt)
+        with pytest.raises(InputError, match=r"range of activations|could be quantized"):
+            checkpoint.with_activations(damaged)
 
 
 def test_what_has_no_float_weights_is_refused(

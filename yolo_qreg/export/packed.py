@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from yolo_qreg.activations import Range
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.export import codes as bits_of_codes
@@ -93,6 +94,10 @@ def to_packed(source: Path, out: Path | None = None, *, fp32: bool = False) -> P
         "facts": {key: ckpt[key] for key in FACTS if key in ckpt},
         "health": [[r.layer, r.bits, r.weights, r.levels_used, r.sqnr_db, r.flipped] for r in weights.health],
     }
+    if weights.activations:
+        header["activations"] = [r.to_list() for r in weights.activations]
+    if not weights.trained:
+        header["trained"] = False
     text = json.dumps(_finite(header), allow_nan=False, separators=(",", ":"))
     contiguous = {name: t.contiguous() for name, t in tensors.items()}
     write_atomic(out, lambda file: file.write(save(contiguous, metadata={HEADER: text})))
@@ -175,6 +180,8 @@ def _interpret(header: Mapping[str, Any], tensors: dict[str, Tensor]) -> Packed:
             coded=coded,
             others=cast(tensors, torch.float32),
             health=tuple(_health(row) for row in header["health"]),
+            activations=tuple(map(Range.from_list, header.get("activations", ()))),
+            trained=bool(header.get("trained", True)),
         ),
         dtype=dtype,
         spec=spec,

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from yolo_qreg.activations import Range
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.export.codes import Coded
@@ -37,6 +38,8 @@ class Weights:
         coded: The layers below 32 bits.
         others: All other entries of the state dict: floating point as float32, integers as they are.
         health: One row per layer, as measured at the end of training.
+        activations: The grids of quantized activations; none where they are in float.
+        trained: Whether it was trained with quantization.
     """
 
     config: QuantConfig
@@ -44,6 +47,8 @@ class Weights:
     coded: dict[str, Coded]
     others: dict[str, Tensor]
     health: tuple[LayerHealth, ...] = ()
+    activations: tuple[Range, ...] = ()
+    trained: bool = True
 
     def state_dict(self, dtype: torch.dtype) -> dict[str, Tensor]:
         """Return the state dict of the baked model, floating point entries as `dtype`.
@@ -57,7 +62,15 @@ class Weights:
     def plain_state(self) -> QuantState:
         """Return what a plain export carries beside its module: no latent weights, so it cannot be trained on."""
         scales = {name: layer.scale for name, layer in self.coded.items()}
-        return QuantState(self.config, self.bits, {}, {}, self.health, scales)
+        return QuantState(
+            config=self.config,
+            bits=self.bits,
+            tensors={},
+            health=self.health,
+            scales=scales,
+            activations=self.activations,
+            trained=self.trained,
+        )
 
 
 def cast(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
@@ -126,7 +139,15 @@ def _weights(model: nn.Module, state: QuantState, path: Path) -> Weights:
         coded = _from_values(others, state, path)
     for name in coded:
         del others[f"{name}.weight"]
-    return Weights(config=state.config, bits=state.bits, coded=coded, others=others, health=state.health)
+    return Weights(
+        config=state.config,
+        bits=state.bits,
+        coded=coded,
+        others=others,
+        health=state.health,
+        activations=state.activations,
+        trained=state.trained,
+    )
 
 
 def _from_latents(model: nn.Module, state: QuantState) -> tuple[dict[str, Coded], dict[str, Tensor]]:
