@@ -14,8 +14,10 @@ from __future__ import annotations
 import json
 import platform
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,20 +25,27 @@ from typing import Any
 
 import click
 import numpy as np
-from deployment_models import Job, Picture, integers_kept, kernels, runner, size_of
-
-from yolo_qreg.evaluation import evaluate as work
-from yolo_qreg.evaluation.config import Settings
-from yolo_qreg.evaluation.models import subjects
-from yolo_qreg.evaluation.results import CLEAN, OVER_SEVERITIES
-from yolo_qreg.export import notes
-from yolo_qreg.files import fill_block, write_text
-from yolo_qreg.host.datasets import resolve_data
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # before this folder, which has a corruptions.py of its own
+
+from deployment_models import Job, Picture, integers_kept, kernels, runner, size_of  # noqa: E402
+
+from yolo_qreg.evaluation import evaluate as work  # noqa: E402
+from yolo_qreg.evaluation.config import Settings  # noqa: E402
+from yolo_qreg.evaluation.models import subjects  # noqa: E402
+from yolo_qreg.evaluation.results import CLEAN, OVER_SEVERITIES  # noqa: E402
+from yolo_qreg.export import notes  # noqa: E402
+from yolo_qreg.files import fill_block, write_text  # noqa: E402
+from yolo_qreg.host.datasets import resolve_data  # noqa: E402
+
 PAGE, RESULTS = ROOT / "docs" / "deploy.md", ROOT / "docs" / "results" / "deployment.json"
 WARM_UP = 3
 BASE = "FP32, ONNX Runtime"
+WIDTH = "4bit"
+"""The weights whose speed is measured at all sizes."""
+FEW, FEW_SHARE = 8, 0.05
+HOST_SHARE = 0.5
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16", "asimddp", "i8mm")
 PACKAGES = ("yolo-qreg", "ultralytics", "torch", "onnx", "onnxruntime", "openvino", "nncf")
 
@@ -82,22 +91,39 @@ class Models:
         data: As `yolo-qreg train --data` takes it.
         imgsz: Sides of the pictures.
         folder: Of the weights.
+        makes: Whether exports that are not there are made.
     """
 
     name: str
     data: str
     imgsz: int
     folder: Path
+    makes: bool = True
 
-    def job(self, row: Row, place: Path, images: int, imgsz: int | None = None) -> Job | None:
-        """Return how a row is made; None without its weights."""
+    def job(self, row: Row, place: Path, images: int, imgsz: int) -> Job | None:
+        """Return how a row is made; None without its weights.
+
+        At other sizes than the set's own only speed is measured, which depends neither on the width of the weights nor
+        on ranges: one width is enough there, and few pictures to calibrate on.
+        """
         source = self.folder / f"{row.weights}.pt"
-        size = imgsz or self.imgsz
-        return (
-            Job(source, self.data, images, size, place / self.name / f"{row.weights}-{size}")
-            if source.is_file()
-            else None
+        own = imgsz == self.imgsz
+        if not source.is_file() or (not own and row.weights not in ("fp32", WIDTH)):
+            return None
+        place = place / self.name / f"{row.weights}-{imgsz}"
+        return Job(
+            source, self.data, images if own else FEW, imgsz, place, HOST_SHARE if own else FEW_SHARE, self.makes
         )
+
+    def made(self, rows: Sequence[Row], place: Path, images: int, imgsz: int) -> dict[Row, tuple[Job, Path]]:
+        """Return how rows are made, and what was; those without weights or that are not to be made are left out."""
+        found = {}
+        for row in rows:
+            job = self.job(row, place, images, imgsz)
+            with suppress(FileNotFoundError):
+                if job is not None:
+                    found[row] = job, row.make(job)
+        return found
 
 
 @click.command()
@@ -108,7 +134,7 @@ class Models:
 @click.option("--images", default=64, show_default=True, help="Pictures to calibrate on.")
 @click.option("--limit", default=200, show_default=True, help="Pictures of val.")
 @click.option("--write", is_flag=True, help="Write docs/results/deployment.json and the table in docs/deploy.md.")
-@click.option("--skip", multiple=True, help="Rows to leave out, by the beginning of their names.")
+@click.option("--only-made", is_flag=True, help="Leave out exports that are not in WORK.")
 def main(
     sets: tuple[tuple[str, str, str, str], ...],
     place: Path,
@@ -117,24 +143,25 @@ def main(
     images: int,
     limit: int,
     write: bool,
-    skip: tuple[str, ...],
+    only_made: bool,
 ) -> None:
     """Make, measure and print everything."""
-    known = [Models(name, data, int(imgsz), Path(folder)) for name, data, imgsz, folder in sets]
-    rows = [row for row in ROWS if not row.name.startswith(skip or ("\0",))]
-    found: dict[str, dict[str, Any]] = {row.name: {} for row in rows}
+    known = [Models(name, data, int(imgsz), Path(folder), not only_made) for name, data, imgsz, folder in sets]
+    found: dict[str, dict[str, Any]] = {row.name: {} for row in ROWS}
     for imgsz in map(int, sizes.split(",")):
-        jobs = {row: job for row in rows if (job := known[0].job(row, place, images, imgsz))}
-        paths = {row: row.make(job) for row, job in jobs.items()}
-        for name, entries in speeds({row.name: (path, row.kind) for row, path in paths.items()}, imgsz, rounds).items():
+        made = known[0].made(ROWS, place, images, imgsz)
+        for name, entries in speeds(
+            {row.name: (path, row.kind) for row, (_, path) in made.items()}, imgsz, rounds
+        ).items():
             found[name][f"speed at {imgsz}"] = entries
         if imgsz == known[0].imgsz:
-            for row, path in paths.items():
-                found[row.name] |= facts(row, path, jobs[row])
+            for row, (job, path) in made.items():
+                found[row.name] |= facts(row, path, job)
     for models in known:
-        jobs = {row: job for row in rows if (job := models.job(row, place, images))}
-        for name, score in scores(models, {row.name: row.make(job) for row, job in jobs.items()}, place, limit).items():
+        made = models.made(ROWS, place, images, models.imgsz)
+        for name, score in scores(models, {row.name: path for row, (_, path) in made.items()}, place, limit).items():
             found[name][f"mAP on {models.name}"] = score
+    found = {name: row for name, row in found.items() if row}
     results = {"machine": machine(), "versions": {name: version(name) for name in PACKAGES}, "rounds": rounds}
     results |= {"sets": {m.name: {"imgsz": m.imgsz, "pictures": limit} for m in known}, "rows": found}
     print(table(results))

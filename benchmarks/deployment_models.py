@@ -5,6 +5,7 @@ Letters: C channels, H, W height and width.
 
 from __future__ import annotations
 
+import ast
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,8 +26,6 @@ from yolo_qreg.host.datasets import resolve_data
 from yolo_qreg.host.quiet import quiet
 
 Picture = NDArray[np.float32]
-HOST_SHARE = 0.5
-"""Of its validation pictures on which the host calibrates; it has no other split for it."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,8 @@ class Job:
         images: Training pictures to calibrate on.
         imgsz: Sides of its pictures.
         folder: Takes what is made.
+        share: Of its validation pictures on which the host calibrates; it has no other split for that.
+        makes: Whether what is not there is made.
     """
 
     source: Path
@@ -46,6 +47,8 @@ class Job:
     images: int
     imgsz: int
     folder: Path
+    share: float
+    makes: bool = True
 
     @property
     def calibration(self) -> Calibration:
@@ -54,34 +57,47 @@ class Job:
 
     def float_onnx(self) -> Path:
         """Return the float model."""
-        return made(self.folder / "float.onnx", lambda out: export_weights(self.source, "onnx", out, imgsz=self.imgsz))
+        return self._made("float.onnx", lambda out: export_weights(self.source, "onnx", out, imgsz=self.imgsz))
 
     def packed(self) -> Path:
         """Return the trained integers at their own width, activations in float."""
-        return made(self.folder / "packed.onnx", lambda out: export_weights(self.source, "onnx", out, imgsz=self.imgsz))
+        return self._made("packed.onnx", lambda out: export_weights(self.source, "onnx", out, imgsz=self.imgsz))
 
     def int8_openvino(self) -> Path:
         """Return the trained integers with int8 activations, for OpenVINO."""
         how: dict[str, Any] = {"imgsz": self.imgsz, "calibration": self.calibration}
-        out = self.folder / f"int8{ir.FOLDER}"
-        return made(out, lambda out: export_weights(self.source, "openvino", out, **how))
+        return self._made(f"int8{ir.FOLDER}", lambda out: export_weights(self.source, "openvino", out, **how))
 
     def int8_ort(self) -> Path:
         """Return the trained integers with int8 activations, for ONNX Runtime."""
         how: dict[str, Any] = {"imgsz": self.imgsz, "calibration": self.calibration, "activations": 8, "runtime": "ort"}
-        return made(self.folder / "int8-ort.onnx", lambda out: export_weights(self.source, "onnx", out, **how))
+        return self._made("int8-ort.onnx", lambda out: export_weights(self.source, "onnx", out, **how))
 
     def host_onnx(self) -> Path:
         """Return what `yolo export format=onnx quantize=8` makes."""
-        return made(self.folder / "host.onnx", lambda out: self._host("onnx", out))
+        return self._made("host.onnx", lambda out: self._host("onnx", out))
 
     def host_openvino(self) -> Path:
         """Return what `yolo export format=openvino quantize=8` makes, which is NNCF's work."""
-        return made(self.folder / f"host{ir.FOLDER}", lambda out: self._host("openvino", out))
+        return self._made(f"host{ir.FOLDER}", lambda out: self._host("openvino", out))
 
     def nncf(self) -> Path:
         """Return what `nncf.quantize` makes of the float model with its defaults, on our training pictures."""
-        return made(self.folder / f"nncf{ir.FOLDER}", self._nncf)
+        return self._made(f"nncf{ir.FOLDER}", self._nncf)
+
+    def _made(self, name: str, make: Callable[[Path], object]) -> Path:
+        """Return a file or folder, made on first use.
+
+        Raises:
+            FileNotFoundError: It is not there, and nothing is to be made.
+        """
+        out = self.folder / name
+        if not out.exists():
+            if not self.makes:
+                raise FileNotFoundError(out)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            make(out)
+        return out
 
     def _host(self, kind: str, out: Path) -> None:
         from ultralytics import YOLO
@@ -95,7 +111,7 @@ class Job:
                 quantize=8,
                 data=str(resolve_data(self.data)),
                 imgsz=self.imgsz,
-                fraction=HOST_SHARE,
+                fraction=self.share,
                 device="cpu",
                 verbose=False,
             )
@@ -121,16 +137,9 @@ class Job:
         )
         out.mkdir()
         openvino.save_model(found, str(out / "nncf.xml"), compress_to_fp16=False)
-        metadata = {k: yaml.safe_load(v) for k, v in graph.metadata_of(self.float_onnx()).items() if k != graph.NOTE}
-        (out / ir.METADATA).write_text(yaml.safe_dump(metadata), "utf-8")
-
-
-def made(out: Path, make: Callable[[Path], object]) -> Path:
-    """Return a file or folder, made on first use."""
-    if not out.exists():
-        out.parent.mkdir(parents=True, exist_ok=True)
-        make(out)
-    return out
+        host = {key: text for key, text in graph.metadata_of(self.float_onnx()).items() if key != graph.NOTE}
+        plain = {key: ast.literal_eval(text) if key in ir.LITERALS else text for key, text in host.items()}
+        (out / ir.METADATA).write_text(yaml.safe_dump(plain), "utf-8")
 
 
 def size_of(path: Path) -> float:

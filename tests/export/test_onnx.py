@@ -99,6 +99,15 @@ def test_files_have_the_size_of_their_bits(tmp_path: Path) -> None:
     assert 0 < path.stat().st_size - codes * 2 / 8 < 340_000
 
 
+def test_the_command_says_how_to_run_it(trained: Callable[[str], Trained], tmp_path: Path, capsys: Any) -> None:
+    """In one line, before the file and its size."""
+    out = tmp_path / "a.onnx"
+    assert main(["export", str(trained("lsq-2bit").path), "--to", "onnx", "--out", str(out)]) == 0
+    told, file = capsys.readouterr().out.splitlines()
+    assert told == f"run it: yolo predict task=detect model={out} source=PICTURES imgsz={SIDE}"
+    assert file.startswith(f"{out} (")
+
+
 def test_plain_ultralytics_detects_with_it(exported: Callable[[str], Path]) -> None:
     """The host needs no setting: class names, sizes and stride are in the file."""
     from ultralytics import YOLO

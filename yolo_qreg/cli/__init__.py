@@ -40,7 +40,7 @@ PAGES = {
     "eval-corrupted": "evaluate",
     "study": "study",
     "report": "evaluate",
-    "export": "weights",
+    "export": "deploy",
     "unpack": "weights",
     "info": "weights",
     "data": "data",

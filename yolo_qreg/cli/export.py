@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -59,6 +60,7 @@ def command(
     yolo-qreg export runs/detect/dorefa-8bit --to pt
     yolo-qreg export runs/detect/lsq-4bit --to onnx --imgsz 320
     yolo-qreg export runs/detect/lsq-4bit --to openvino --calibrate my.yaml
+    yolo-qreg export runs/detect/lsq-4bit --to onnx --activations 8 --runtime ort --check-map
     yolo-qreg export runs/detect/lsq-2bit --to packed --out detector.safetensors
     """
     from yolo_qreg.api import export_weights
@@ -79,18 +81,28 @@ def command(
         quiet=False,
     )
     files = [file for file in written.rglob("*") if file.is_file()] if written.is_dir() else [written]
-    if check_map:
-        _show(written)
+    if to in ("onnx", "openvino"):
+        for line in _findings(written):
+            click.echo(line)
     click.echo(f"{written} ({sum(file.stat().st_size for file in files) / 1e6:.2f} MB)")
 
 
-def _show(written: Path) -> None:
-    """Print what --check-map found."""
+def _findings(written: Path) -> Iterator[str]:
+    """Say what the note of an export holds, and how to run it."""
     from yolo_qreg.export.notes import read
 
-    found = read(written)["mAP"]
-    scores = ", ".join(f"{role} {100 * score:.2f}" for role, score in found["mAP50-95"].items())
-    click.echo(f"mAP50-95 on {found['pictures']} pictures of {found['data']}: {scores}")
-    for what, points in found["points"].items():
-        interval = "" if points["low"] is None else f" ({points['low']:+.2f} to {points['high']:+.2f})"
-        click.echo(f"{what}: {points['difference']:+.2f}{interval} points")
+    note = read(written)
+    if nearest := note["codes"].get("layers at nearest levels"):
+        yield f"{nearest} of {len(note['layers'])} layers at the nearest of 255 levels: 8-bit DoReFa does not fit int8"
+    if (count := note.get("convolutions in int8 on this machine")) is not None:
+        yield f"{count} of {note['convolutions']} convolutions run in int8 on this machine"
+    if (found := note.get("mAP")) is not None:
+        scores = ", ".join(f"{role} {100 * score:.2f}" for role, score in found["mAP50-95"].items())
+        yield f"mAP50-95 on {found['pictures']} pictures of {found['data']}: {scores}"
+        for what, points in found["points"].items():
+            interval = "" if points["low"] is None else f" ({points['low']:+.2f} to {points['high']:+.2f})"
+            yield f"{what}: {points['difference']:+.2f}{interval} points"
+    if note.get("runtime") == "tensorrt":
+        yield f"run it: trtexec --onnx={written} --int8 (made for TensorRT, checked in ONNX Runtime)"
+    else:
+        yield f"run it: yolo predict task=detect model={written} source=PICTURES imgsz={note['imgsz']}"

@@ -18,7 +18,7 @@ IN_FOLDER = "export.json"
 PACKAGES = ("ultralytics", "torch", "onnx", "onnxruntime", "openvino")
 ROOM = 1.1
 """How much larger than its integers and other values a file may be, beside what the graph's own words take."""
-WORDS = 2500
+WORDS = 5000
 """Bytes that a quantized layer's operators and names take at most."""
 
 
