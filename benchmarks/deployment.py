@@ -46,6 +46,8 @@ WIDTH = "4bit"
 """The weights whose speed is measured at all sizes."""
 FEW, FEW_SHARE = 8, 0.05
 HOST_SHARE = 0.5
+RUN_BY_HOST = {".pt": ("torch",), ".onnx": ("ort",), "": ("f32",)}
+"""What Ultralytics, by which mAP is measured, runs a file or folder in."""
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16", "asimddp", "i8mm")
 PACKAGES = ("yolo-qreg", "ultralytics", "torch", "onnx", "onnxruntime", "openvino", "nncf")
 
@@ -159,7 +161,8 @@ def main(
                 found[row.name] |= facts(row, path, job)
     for models in known:
         made = models.made(ROWS, place, images, models.imgsz)
-        for name, score in scores(models, {row.name: path for row, (_, path) in made.items()}, place, limit).items():
+        seen = {row.name: path for row, (_, path) in made.items() if row.kind in RUN_BY_HOST[path.suffix]}
+        for name, score in scores(models, seen, place, limit).items():
             found[name][f"mAP on {models.name}"] = score
     found = {name: row for name, row in found.items() if row}
     results = {"machine": machine(), "versions": {name: version(name) for name in PACKAGES}, "rounds": rounds}
