@@ -22,7 +22,7 @@ from yolo_qreg.files import fill_block
 from yolo_qreg.findings.claims import VERDICTS, judge
 from yolo_qreg.findings.gather import gather
 from yolo_qreg.findings.losses import read_histories, write_histories
-from yolo_qreg.report import study_tables as tables
+from yolo_qreg.report import study_tables
 from yolo_qreg.report.render import to_markdown
 from yolo_qreg.report.study import write_study_report
 from yolo_qreg.study.plan import PLAN, load_study
@@ -69,11 +69,12 @@ def blocks(folder: Path) -> dict[str, str]:
         raise InputError(f"{folder} holds no evaluation")
     judged = judge(findings)
     tally = ", ".join(f"{sum(entry.verdict == verdict for entry in judged)} {verdict}" for verdict in VERDICTS)
+    table1 = study_tables.table1(findings, findings.pool)
     said = f"Of {len(judged)} claims of the paper about detection: {tally}."
     return {
-        "table1": to_markdown(tables.table1(findings, findings.pool).without("seeds", "equation5", "paper_equation5")),
-        "claims": f"{said}\n\n{to_markdown(tables.claims(judged))}",
-        "gaps": to_markdown(tables.losses_by_run(findings).only(*tables.SHOWN_OF_RUNS)),
+        "table1": to_markdown(table1.without("seeds", "equation5", "paper_equation5")),
+        "claims": f"{said}\n\n{to_markdown(study_tables.claims(judged))}",
+        "gaps": to_markdown(study_tables.losses_by_run(findings).only(*study_tables.SHOWN_OF_RUNS)),
     }
 
 

@@ -1,4 +1,4 @@
-"""The paper's own numbers, through the functions that make our tables, give the paper's tables."""
+"""The paper's own numbers, through the functions that make our tables, give the paper's evaluation_tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from yolo_qreg.evaluation.results import ALL, CLEAN, Delta, Results
 from yolo_qreg.findings import paper
 from yolo_qreg.findings.evaluation import Comparison
 from yolo_qreg.findings.names import title_of
-from yolo_qreg.report import evaluation_tables as tables
+from yolo_qreg.report import evaluation_tables
 from yolo_qreg.report.evaluation import _maps, _pairs
 from yolo_qreg.report.figures import COLUMNS, draw
 from yolo_qreg.report.palette import FAINTEST, PALETTES
@@ -65,7 +65,7 @@ def texts(table: Table) -> dict[str, tuple[str, ...]]:
 
 def test_the_headline_is_table_1(printed: Comparison) -> None:
     """Mean mAP, gain and Equation 5 of each row; the paper rounds 4-bit Eq. 5 up to -2.31."""
-    table = tables.headline(printed)
+    table = evaluation_tables.headline(printed)
     assert texts(table.only("model", "corrupted", "gain", "equation5")) == {
         "fp32": ("28.78", "-", "-"),
         "dorefa-8bit": ("30.34", "+1.6", EQUATION5["dorefa-8bit"]),
@@ -78,7 +78,7 @@ def test_the_headline_is_table_1(printed: Comparison) -> None:
 
 def test_the_terminal_shows_table_1(printed: Comparison) -> None:
     """The same numbers in ASCII."""
-    text = to_text(tables.headline(printed).without("quantizer"))
+    text = to_text(evaluation_tables.headline(printed).without("quantizer"))
     assert text.isascii()
     for line, (name, points) in zip(text.splitlines()[2:], MEANS.items(), strict=True):
         assert line.split()[:3] == [name, "32" if name == "fp32" else name[7], f"{points:.2f}"]
@@ -109,7 +109,7 @@ def test_cells_are_coloured_by_their_number(printed: Comparison) -> None:
 
 def test_our_tables_stand_beside_the_papers(printed: Comparison) -> None:
     """Both halves of the comparison hold the same means; the paper's cells are marked as such."""
-    table = tables.beside_the_paper(printed)
+    table = evaluation_tables.beside_the_paper(printed)
     assert table is not None
     assert [column.paper for column in table.columns] == [False] * 4 + [True] * 3
     for (name, points), row in zip(MEANS.items(), table.rows, strict=True):
@@ -127,11 +127,13 @@ def test_the_paper_is_shown_only_where_it_applies(printed: Comparison) -> None:
     five = tuple(replace(m, bits=5) if m.method else m for m in results.models)
     for other in ({"class_scores": shapes}, {"class_scores": ()}, {"models": five}):
         changed = Comparison(replace(results, **other))
-        assert not changed.printed() and tables.beside_the_paper(changed) is None
+        assert not changed.printed() and evaluation_tables.beside_the_paper(changed) is None
     lsq = Comparison(
         replace(results, models=tuple(replace(m, method="lsq") if m.method else m for m in results.models))
     )
-    assert lsq.printed() and tables.beside_the_paper(lsq) is None
-    assert tables.beside_the_paper(Comparison(replace(results, corruptions=results.corruptions[:18]))) is None
+    assert lsq.printed() and evaluation_tables.beside_the_paper(lsq) is None
+    assert (
+        evaluation_tables.beside_the_paper(Comparison(replace(results, corruptions=results.corruptions[:18]))) is None
+    )
     assert sum(cell.side == "blank" for panel in _pairs(lsq)[1::2] for cell in panel.cells) == 3  # lost in our copy
     assert not any(cell.side == "blank" for panel in _pairs(printed)[1::2] for cell in panel.cells)

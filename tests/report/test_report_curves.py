@@ -10,8 +10,7 @@ from report_samples import VOC, models, sample, write_runs
 from yolo_qreg.evaluation.results import ALL, CLEAN, Results
 from yolo_qreg.findings.evaluation import Comparison
 from yolo_qreg.findings.losses import LOSSES, NAMES, History, _read_kept, histories_of, read_columns
-from yolo_qreg.report import evaluation_tables as tables
-from yolo_qreg.report import panels
+from yolo_qreg.report import evaluation_tables, panels
 from yolo_qreg.report.figures import drawing
 from yolo_qreg.report.svg import svg
 from yolo_qreg.report.text import with_interval
@@ -120,7 +119,7 @@ def test_class_gains_are_means_over_pictures_that_both_have(results: Results) ->
     assert {row.name for row in kept} == set(VOC) - {"sofa"}
     none = replace(results, class_scores=tuple(replace(s, map50_95=None) for s in results.class_scores))
     assert Comparison(none).class_gains() == {}
-    table = tables.classes({"m": (replace(row, corrupted=None),)})
+    table = evaluation_tables.classes({"m": (replace(row, corrupted=None),)})
     assert table.rows[0].cells[2].text == "\N{EN DASH}"
 
 

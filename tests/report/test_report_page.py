@@ -15,8 +15,7 @@ from report_samples import VOC, sample, score, write_gallery
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.result_files import save
 from yolo_qreg.evaluation.results import ALL, CLEAN, Delta, Results
-from yolo_qreg.report import evaluation as page
-from yolo_qreg.report import gallery
+from yolo_qreg.report import evaluation, gallery
 from yolo_qreg.report.evaluation import write_report
 
 SECTIONS = ["headline", "maps", "severity", "classes", "gallery", "losses", "paper", "numbers", "setup"]
@@ -59,7 +58,7 @@ def few() -> Results:
 
 def render(results: Results) -> Node:
     """Return the page of results that have nothing beside them."""
-    return parse(page.document(results, {}, (), "paper"))
+    return parse(evaluation.document(results, {}, (), "paper"))
 
 
 def test_a_full_page_has_every_section(tree: Node) -> None:
@@ -215,7 +214,7 @@ def test_the_gallery_is_embedded(tmp_path: Path) -> None:
     assert [picture.corruption for picture in found][:3] == ["clean", "brightness", "defocus_blur"]
     assert len(found) == 18 and "snow" not in by_name and "other" not in by_name
     assert (by_name["fog"].width, by_name["fog"].height) == (gallery.WIDEST_PX, gallery.WIDEST_PX // 8)
-    section = parse(page.document(few(), {}, found, "paper")).section("gallery")
+    section = parse(evaluation.document(few(), {}, found, "paper")).section("gallery")
     figures = dict(zip(by_name, section.all("figure"), strict=True))
     for name, picture in by_name.items():
         (image,) = figures[name].all("img")
@@ -240,14 +239,14 @@ def test_large_galleries_are_compressed(tmp_path: Path) -> None:
 def test_a_failure_leaves_the_page_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page is written whole, after everything that it needs; nothing half-written stays behind."""
     (tmp_path / "report.html").write_text("before")
-    monkeypatch.setattr(page, "write_figures", lambda *_: None)
+    monkeypatch.setattr(evaluation, "write_figures", lambda *_: None)
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space left"):
         write_report(tmp_path, few())
     assert (tmp_path / "report.html").read_text() == "before"
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     monkeypatch.undo()
-    monkeypatch.setattr(page, "write_figures", lambda *_: None)
+    monkeypatch.setattr(evaluation, "write_figures", lambda *_: None)
     assert write_report(tmp_path, few()).read_text(encoding="utf-8").startswith("<!doctype html>")
 
 

@@ -14,8 +14,7 @@ from yolo_qreg.findings.claims import judge
 from yolo_qreg.findings.evaluation import Comparison
 from yolo_qreg.findings.gather import Findings, gather
 from yolo_qreg.quant.registry import METHODS, MethodSpec
-from yolo_qreg.report import evaluation, study
-from yolo_qreg.report import evaluation_tables as tables
+from yolo_qreg.report import evaluation, evaluation_tables, study
 from yolo_qreg.report.figures import Sheet
 from yolo_qreg.report.render import to_csv, to_markdown, to_text
 from yolo_qreg.report.study_tables import claims, gains_by_corruption, losses_by_unit
@@ -75,7 +74,7 @@ def test_an_evaluation_shows_it_too() -> None:
         scores=tuple(row for row in full.scores if (row.corruption, row.severity) in kinds),
         class_scores=(),
     )
-    assert TITLE in to_text(tables.headline(Comparison(results)))
+    assert TITLE in to_text(evaluation_tables.headline(Comparison(results)))
     page = parse(evaluation.document(results, {}, (), "paper"))
     for section in ("headline", "maps", "setup"):
         assert TITLE in page.section(section).text

@@ -18,12 +18,11 @@ from yolo_qreg.findings import paper
 from yolo_qreg.findings.evaluation import Comparison
 from yolo_qreg.findings.losses import LOSSES, History, histories_of
 from yolo_qreg.findings.names import kind_of, short_names
-from yolo_qreg.report import evaluation_tables as tables
-from yolo_qreg.report import palette as palettes
-from yolo_qreg.report import panels
+from yolo_qreg.report import evaluation_tables, panels
 from yolo_qreg.report.figures import Sheet, write_figures
 from yolo_qreg.report.gallery import Picture, read_gallery
 from yolo_qreg.report.page import PAGE, render
+from yolo_qreg.report.palette import Name, check
 from yolo_qreg.report.panels import HeatMap
 from yolo_qreg.report.render import to_text
 from yolo_qreg.report.text import file_names
@@ -47,7 +46,7 @@ def write_report(folder: Path, results: Results | None = None, palette: str = "p
     Raises:
         InputError: The folder holds no results, or there is no such palette.
     """
-    colours = palettes.check(palette)
+    colours = check(palette)
     found = result_files.load(folder) if results is None else results
     losses = histories_of(found, folder)
     write_figures(folder, sheets(Comparison(found), losses), colours)
@@ -56,9 +55,7 @@ def write_report(folder: Path, results: Results | None = None, palette: str = "p
     return folder / PAGE
 
 
-def document(
-    results: Results, losses: Mapping[str, History], pictures: tuple[Picture, ...], colours: palettes.Name
-) -> str:
+def document(results: Results, losses: Mapping[str, History], pictures: tuple[Picture, ...], colours: Name) -> str:
     """Return the page as text."""
     found = Comparison(results)
     titles = {unit.label: unit.label for unit in (found.baseline, *found.compared)}
@@ -71,23 +68,23 @@ def document(
         found=found,
         titles=titles,
         names=short_names(results.models),
-        headline=tables.headline(found),
+        headline=evaluation_tables.headline(found),
         overview=panels.overview(found, titles) if found.compared else None,
         maps=_maps(found),
         severity=_severity_charts(found, titles) if several else (),
         each_severity=panels.corruption_charts(found, titles) if several else (),
-        severities=tables.severities(found),
+        severities=evaluation_tables.severities(found),
         dots=panels.class_dots(gains, titles, found.baseline.label),
-        classes=tables.classes(gains),
+        classes=evaluation_tables.classes(gains),
         absent=[name for name in found.classes if name not in held],
         pictures=pictures,
         gallery=known if isinstance(known, dict) else {},
         losses=_losses(found, titles, losses),
         paper=paper.CITATION if found.printed() else None,
-        beside=tables.beside_the_paper(found),
+        beside=evaluation_tables.beside_the_paper(found),
         pairs=_pairs(found),
-        corruptions=tables.corruptions(found),
-        models=tables.models(found),
+        corruptions=evaluation_tables.corruptions(found),
+        models=evaluation_tables.models(found),
         difficult=_has_difficult(found),
         setup={"baseline": results.baseline, **results.setup},
     )
@@ -117,9 +114,9 @@ def print_summary(results: Results, echo: Callable[[str], object] = click.echo) 
         echo: What prints a line.
     """
     found = Comparison(results)
-    blocks = [to_text(tables.headline(found).without("quantizer"))]
+    blocks = [to_text(evaluation_tables.headline(found).without("quantizer"))]
     if found.compared:
-        blocks.append("Gain in points:\n" + to_text(tables.gains_by_corruption(found), brief=True))
+        blocks.append("Gain in points:\n" + to_text(evaluation_tables.gains_by_corruption(found), brief=True))
         blocks.append("in parentheses: undecided, the 95% interval includes 0")
     for line in "\n\n".join(blocks).splitlines():
         echo(line)

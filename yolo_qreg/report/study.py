@@ -19,11 +19,10 @@ from yolo_qreg.findings.claims import GROUPS, VERDICTS, Judged, judge
 from yolo_qreg.findings.gather import Findings, gather
 from yolo_qreg.findings.losses import LOSSES, write_histories
 from yolo_qreg.findings.pool import Pool
-from yolo_qreg.report import palette as palettes
-from yolo_qreg.report import panels
-from yolo_qreg.report import study_tables as tables
+from yolo_qreg.report import panels, study_tables
 from yolo_qreg.report.figures import Sheet, write_figures
 from yolo_qreg.report.page import PAGE, render
+from yolo_qreg.report.palette import Name, check
 from yolo_qreg.report.panels import FIG1_BITS, SUMS, Chart, HeatMap
 from yolo_qreg.report.render import GAP, ascii_text, to_csv, to_text
 from yolo_qreg.report.table import Table, table
@@ -50,7 +49,7 @@ def write_study_report(
     Raises:
         InputError: There is no such palette.
     """
-    colours = palettes.check(palette)
+    colours = check(palette)
     findings = gather(study, out, by_seed)
     judged = judge(findings)
     write_histories({t.run.name: t.history for t in findings.trainings if t.history}, out)
@@ -65,19 +64,19 @@ def csv_files(findings: Findings, judged: Sequence[Judged]) -> dict[str, Table]:
     """Return the tables beside the page by name; mAP and gains in points, unknown numbers empty."""
     pool, empty = findings.pool, table((), ())
     return {
-        "table1.csv": tables.table1(findings, pool) if pool else empty,
-        "maps.csv": tables.maps(findings, pool) if pool else empty,
-        "gaps.csv": tables.losses_by_run(findings),
-        "claims.csv": tables.claim_parts(judged),
+        "table1.csv": study_tables.table1(findings, pool) if pool else empty,
+        "maps.csv": study_tables.maps(findings, pool) if pool else empty,
+        "gaps.csv": study_tables.losses_by_run(findings),
+        "claims.csv": study_tables.claim_parts(judged),
     }
 
 
-def document(findings: Findings, judged: Sequence[Judged], colours: palettes.Name) -> str:
+def document(findings: Findings, judged: Sequence[Judged], colours: Name) -> str:
     """Return the page as text."""
     pool, titles = findings.pool, _titles(findings)
     maps = _maps(findings, pool) if pool else {}
-    words = tables.said(judged)
-    troubles = ((training.run.name, tables.trouble(training)) for training in findings.trainings)
+    words = study_tables.said(judged)
+    troubles = ((training.run.name, study_tables.trouble(training)) for training in findings.trainings)
     return render(
         "study",
         colours,
@@ -89,19 +88,19 @@ def document(findings: Findings, judged: Sequence[Judged], colours: palettes.Nam
         missing=[(name, reason) for name, reason in troubles if reason],
         paper=paper.CITATION,
         overview=panels.overview(pool, titles) if pool and pool.compared else None,
-        table1=tables.table1(findings, pool).without("mb") if pool else None,
+        table1=study_tables.table1(findings, pool).without("mb") if pool else None,
         map_rows=[
             [maps[u.label] for u in findings.units if u.label in maps and u.method == m] for m in _methods(findings)
         ],
         maps=[panel for pair in maps.values() for panel in pair],
-        gains=tables.gains_by_corruption(pool) if pool else None,
+        gains=study_tables.gains_by_corruption(pool) if pool else None,
         sums={method: _losses(findings, method, SUMS) for method in _methods(findings)},
         losses={method: _losses(findings, method, LOSSES) for method in _methods(findings)},
         loss_names=LOSSES,
         shown_bits=FIG1_BITS,
-        by_unit=tables.losses_by_unit(findings),
-        by_run=tables.losses_by_run(findings).without("unit", "seed"),
-        runs=tables.runs(findings),
+        by_unit=study_tables.losses_by_unit(findings),
+        by_run=study_tables.losses_by_run(findings).without("unit", "seed"),
+        runs=study_tables.runs(findings),
         settings=_in_lines(findings.study.to_dict()),
         files=FILES,
     )
@@ -139,9 +138,9 @@ def print_study_summary(
     findings = gather(study, out, by_seed)
     pool = findings.pool
     shown = ("", "seeds", "corrupted", "gain", "equation5", "clean", "clean_gain")
-    blocks = [to_text(tables.table1(findings, pool).only(*shown)) if pool else "nothing was evaluated yet"]
-    blocks.append("\n".join(map(_claim_line, tables.said(judge(findings)))))
-    missing = [f"{t.run.name}: {tables.trouble(t)}" for t in findings.trainings if tables.trouble(t)]
+    blocks = [to_text(study_tables.table1(findings, pool).only(*shown)) if pool else "nothing was evaluated yet"]
+    blocks.append("\n".join(map(_claim_line, study_tables.said(judge(findings)))))
+    missing = [f"{t.run.name}: {study_tables.trouble(t)}" for t in findings.trainings if study_tables.trouble(t)]
     if missing:
         blocks.append("\n".join(("not in it:", *missing)))
     if pool and pool.most_seeds == 1:
@@ -150,7 +149,7 @@ def print_study_summary(
         echo(ascii_text(line))
 
 
-def _claim_line(said: tables.Said) -> str:
+def _claim_line(said: study_tables.Said) -> str:
     text = ": ".join(filter(None, (said.entry.claim.text, said.ours)))
     return f"{said.entry.verdict.upper():13}{GAP}{text}{f' (paper: {said.paper})' if said.paper else ''}"
 
