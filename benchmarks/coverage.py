@@ -54,7 +54,7 @@ from yolo_qreg.files import fill_block  # noqa: E402
 PAGE = ROOT / "docs" / "evaluate.md"
 LEVEL = 0.95
 TAILS = (1 - LEVEL) / 2, (1 + LEVEL) / 2
-LEAST_DRAWS = 200
+LEAST_DRAWS = 150
 """Fewer say too little of a setting for the table."""
 MOST_PARTS = 50
 """Of a jackknife: pictures are left out one by one, or in so many parts."""
