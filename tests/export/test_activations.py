@@ -6,15 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from quantized_detectors import Trained
 
 from yolo_qreg.config import RANGES
 from yolo_qreg.errors import InputError
 from yolo_qreg.export.activations import ReadLayout, WholeLayout, activation_groups
 from yolo_qreg.export.ranges import BINS, LEVELS, PICTURE, PICTURE_GRID, UNSIGNED_LEVELS, Grid, Histogram, calibrate
+from yolo_qreg.quant.activations import FixedActivation
 
 onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxslim")
 
 SIDE = 64
@@ -174,3 +176,25 @@ def test_zeros_and_nan() -> None:
     assert all(found.limit(ranges) > 0 for ranges in ("minmax", "percentile", "mse"))
     with pytest.raises(InputError, match="not finite"):
         found.add(np.array([np.nan], np.float32))
+
+
+@pytest.mark.parametrize(("signed", "zero", "ends"), [(True, 0, (-8, 7)), (False, 3, (0, 15)), (True, 0, (-127, 127))])
+def test_a_grid_of_fewer_levels_is_clipped_first(signed: bool, zero: int, ends: tuple[int, int]) -> None:
+    """What a convolution reads in ONNX Runtime is what the training computed, for both layouts of integers."""
+    grid = Grid(0.11, zero, signed, ends)
+    x = np.random.default_rng(0).normal(0, 1, (1, 1, 40, 40)).astype(np.float32) * 6
+    ties = ((np.arange(ends[0] - 2, ends[1] + 3) - zero + 0.5) * np.float32(0.11)).astype(np.float32)
+    x[0, 0].flat[: len(ties)] = ties
+    wanted = FixedActivation(4, *ends, 0.11, zero)(torch.from_numpy(x)).numpy()
+    for made in (grid, grid.shifted()):
+        model = graph(("Neg", [PICTURE], ["a"]), ("Conv", ["a", "w"], ["x"]))
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((1, 1, 1, 1), np.float32), "w"))
+        shape = list(x.shape)
+        model.graph.input.append(onnx.helper.make_tensor_value_info(PICTURE, onnx.TensorProto.FLOAT, shape))
+        model.graph.output.append(onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape))
+        model.ir_version = 8
+        model.opset_import[0].version = 18
+        layout = ReadLayout(model, [model.graph.node[1]], "/head/", learned={"x": made})
+        layout.apply(model, layout.fixed)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        np.testing.assert_array_equal(session.run(None, {PICTURE: -x})[0], wanted)

@@ -270,7 +270,7 @@ def _replace_nodes(model: ModelProto, nodes: Sequence[NodeProto]) -> None:
 
 
 def _pair(tensor: str, grid: Grid) -> tuple[list[NodeProto], list[TensorProto]]:
-    """Return the two operators behind a tensor, and their constants."""
+    """Return the operators behind a tensor, and their constants; one more clips to a grid of fewer levels."""
     kind = TensorProto.INT8 if grid.signed else TensorProto.UINT8
     names = [f"{tensor}.scale", f"{tensor}.zero"]
     constants = [
@@ -278,7 +278,15 @@ def _pair(tensor: str, grid: Grid) -> tuple[list[NodeProto], list[TensorProto]]:
         helper.make_tensor(names[1], kind, [], [grid.zero]),
     ]
     quantized, dequantized = f"{tensor}.quantized", f"{tensor}.dequantized"
-    operators = [
+    operators: list[NodeProto] = []
+    if grid.ends is not None:
+        clipped = f"{tensor}.clipped"
+        bounds = [f"{tensor}.least", f"{tensor}.most"]
+        for name, end in zip(bounds, grid.ends, strict=True):
+            constants.append(helper.make_tensor(name, TensorProto.FLOAT, [], [grid.scale * (end - grid.zero)]))
+        operators.append(helper.make_node("Clip", [tensor, *bounds], [clipped], name=clipped))
+        tensor = clipped
+    operators += [
         helper.make_node("QuantizeLinear", [tensor, *names], [quantized], name=quantized),
         helper.make_node("DequantizeLinear", [quantized, *names], [dequantized], name=dequantized),
     ]

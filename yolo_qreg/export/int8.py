@@ -29,7 +29,7 @@ from yolo_qreg.export.activations import ReadLayout, WholeLayout, quantize_biase
 from yolo_qreg.export.folding import FloatModel, Source, convolutions, float_model, read_source
 from yolo_qreg.export.graph import Held, PackedWeight
 from yolo_qreg.export.plain import output_path
-from yolo_qreg.export.ranges import PICTURE_GRID, Grid, calibrate
+from yolo_qreg.export.ranges import PICTURE_GRID, UNSIGNED_LEVELS, Grid, calibrate
 from yolo_qreg.export.runtimes import Kernels, Picture, check_openvino, ort_kernels, run, run_openvino
 from yolo_qreg.files import scratch_folder, write_atomic, write_text
 from yolo_qreg.host import checkpoint, exporting
@@ -185,11 +185,10 @@ def _learned(source: Source, runtime: Runtime) -> dict[str, Grid]:
     grids: dict[str, Grid] = {}
     for found in checkpoint.state_of(source.checkpoint, source.path).activations:
         signed = found.low < 0
-        full = (
-            (found.low, found.high) in ((LOW, HIGH), (-HIGH, HIGH)) if signed else (found.low, found.high) == (0, 255)
-        )
-        if full and not found.place.picture and (runtime != "tensorrt" or (signed and not found.zero_point)):
-            grid = Grid(found.scale, found.zero_point, signed)
+        if not found.place.picture and (runtime != "tensorrt" or (signed and not found.zero_point)):
+            ends = found.low, found.high
+            whole = ends == ((LOW, HIGH) if signed else (0, UNSIGNED_LEVELS))
+            grid = Grid(found.scale, found.zero_point, signed, None if whole else ends)
             grids |= dict.fromkeys(found.place.layers, grid)
     return grids
 

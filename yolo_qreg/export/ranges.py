@@ -30,17 +30,19 @@ LEAST = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The 256 values that an int8 tensor can take: scale (q - zero).
+    """The values that an int8 tensor can take: scale (q - zero).
 
     Attributes:
         scale: Distance of two levels.
         zero: The integer that stands for 0.
         signed: Whether q is -128 .. 127; else it is 0 .. 255.
+        ends: The least and the largest q of a grid of fewer levels; None for all of them.
     """
 
     scale: float
     zero: int = 0
     signed: bool = True
+    ends: tuple[int, int] | None = None
 
     @classmethod
     def symmetric(cls, limit: float) -> Grid:
@@ -56,7 +58,11 @@ class Grid:
 
     def shifted(self) -> Grid:
         """Return the grid of the same values with unsigned integers."""
-        return Grid(self.scale, self.zero + LEVELS + 1, signed=False) if self.signed else self
+        if not self.signed:
+            return self
+        by = LEVELS + 1
+        ends = None if self.ends is None else (self.ends[0] + by, self.ends[1] + by)
+        return Grid(self.scale, self.zero + by, signed=False, ends=ends)
 
 
 PICTURE_GRID = Grid(1 / UNSIGNED_LEVELS, 0, signed=False)
