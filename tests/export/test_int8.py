@@ -268,12 +268,22 @@ def test_learned_ranges_are_those_of_the_export(
     assert found < changed / 10
 
 
-def test_detections_stay_those_of_the_float_model(shapes: Path, tmp_path: Path) -> None:
+def test_detections_stay_those_of_the_float_model(shapes: Path, tmp_path: Path, capsys: Any) -> None:
     """The shipped 8-bit weights find the same objects: best scores of a picture move by less than a tenth."""
     from ultralytics import YOLO
 
-    out = tmp_path / "shapes_openvino_model"
-    to_int8(shipped.shipped("shapes-dorefa8"), out, openvino=True, calibration=Calibration(data=shapes), imgsz=160)
+    out, source = tmp_path / "shapes_openvino_model", str(shipped.shipped("shapes-dorefa8"))
+    words = ["--to", "openvino", "--calibrate", str(shapes), "--imgsz", "160", "--check-map", "--out", str(out)]
+    assert main(["export", source, *words]) == 0
+    told = capsys.readouterr().out
+    assert "69 of 76 convolutions run in int8" in told
+    assert "69 of 69 layers at the nearest of 255 levels" in told
+    found = json.loads((out / "export.json").read_text())["mAP"]
+    assert found["pictures"] == 2
+    assert list(found["mAP50-95"]) == ["FP32 twin", "weights", "exported"]
+    assert list(found["points"]) == ["exported against FP32 twin", "exported against weights"]
+    apart = found["mAP50-95"]["exported"] - found["mAP50-95"]["weights"]
+    assert found["points"]["exported against weights"]["difference"] == pytest.approx(100 * apart)
     picture = next((shapes.parent / "images" / "train").iterdir())
     models = [YOLO(str(shipped.shipped("shapes-dorefa8"))), YOLO(str(out), task="detect")]
     ours, theirs = (m.predict(picture, imgsz=160, verbose=False, save=False, rect=False)[0].boxes for m in models)
