@@ -16,7 +16,6 @@ from yolo_qreg.cli import main
 from yolo_qreg.errors import InputError
 from yolo_qreg.export import packed as container
 from yolo_qreg.export.describe import describe
-from yolo_qreg.export.plain import to_plain
 from yolo_qreg.export.weights import read_checkpoint
 from yolo_qreg.host import checkpoint
 from yolo_qreg.host.predict import Detector
@@ -73,10 +72,12 @@ def test_an_evaluation_runs_quantized_activations(files: dict[int, Path], capsys
     assert "plain Ultralytics runs this file with float activations" in capsys.readouterr().out
 
 
-def test_exports_keep_the_ranges(files: dict[int, Path], tmp_path: Path) -> None:
+def test_exports_keep_the_ranges(files: dict[int, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A plain file, and a packed one that was unpacked, hold the grids of the checkpoint; damaged ones are one line."""
     wanted = checkpoint.state_of(checkpoint.load(files[2])[1], "")
-    plain = to_plain(files[2], tmp_path / "plain.pt")
+    plain = tmp_path / "plain.pt"
+    assert main(["export", str(files[2]), "--to", "pt", "--out", str(plain)]) == 0
+    assert "this file runs with float ones" in capsys.readouterr().out
     unpacked = container.unpack(container.to_packed(files[2], tmp_path / "a.safetensors"), tmp_path / "again.pt")
     for path in (plain, unpacked):
         state = checkpoint.state_of(checkpoint.load(path)[1], path)
