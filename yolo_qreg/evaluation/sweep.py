@@ -102,8 +102,9 @@ class Sweep:
             under_way += [self.workshop.aside(self.numbers, cell) for cell in by_model.values()]
             while under_way and under_way[0].done():
                 _finish(under_way.popleft())
-        while under_way:
+        if cells:
             self.watch("confidence intervals", 0)
+        while under_way:
             _finish(under_way.popleft())
 
     def _detect(self, damage: Damage, names: Collection[str]) -> Mapping[str, Detections]:
