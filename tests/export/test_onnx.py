@@ -268,6 +268,7 @@ def test_an_evaluation_knows_what_it_is(exported: Callable[[str], Path], tmp_pat
     """Method, width and classes are in the file; other ONNX models stay nameless."""
     (ours,) = subjects([exported("lsq-2bit")])
     assert (ours.model.method, ours.model.bits, ours.names, ours.imgsz) == ("lsq", 2, NAMES, SIDE)
+    assert ours.training is None
     assert ours.model.size_mb == exported("lsq-2bit").stat().st_size / 1e6
     foreign = tmp_path / "foreign.onnx"
     foreign.write_bytes(damaged(onnx.load(str(exported("lsq-2bit"))), "foreign"))

@@ -121,8 +121,9 @@ def _subject(path: Path, name: str, digest: str) -> Subject:
         run=folder,
     )
     past = read_run(run) if run is not None and found.past.origin is None else None  # an export beside its run
-    training = past.training if past else found.past
-    data = training.origin.data.path if training.origin else found.training.data
+    own = found.past if path.suffix == ".pt" else None  # a graph says nothing of its training
+    training = past.training if past else own
+    data = training.origin.data.path if training and training.origin else found.training.data
     return Subject(model, path, found.training.imgsz, data, found.names, training)
 
 
