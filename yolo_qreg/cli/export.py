@@ -63,7 +63,7 @@ def command(
     yolo-qreg export runs/detect/lsq-4bit --to onnx --activations 8 --runtime ort --check-map
     yolo-qreg export runs/detect/lsq-2bit --to packed --out detector.safetensors
     """
-    from yolo_qreg.api import export_weights
+    from yolo_qreg.api import describe, export_weights
 
     given = {"data": calibrate, "images": images, "ranges": ranges}
     calibration: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
@@ -84,6 +84,13 @@ def command(
     if to in ("onnx", "openvino"):
         for line in _findings(written):
             click.echo(line)
+    if to != "openvino" and activations is None:
+        config = describe(written).config
+        if config is not None and config.activations:
+            click.echo(
+                f"activations were quantized to {config.activations} bits; this file runs with float ones, and int8 "
+                "exports (--to openvino) with those"
+            )
     click.echo(f"{written} ({sum(file.stat().st_size for file in files) / 1e6:.2f} MB)")
 
 
