@@ -23,9 +23,9 @@ from PIL import Image
 
 from yolo_qreg.cli import main
 from yolo_qreg.data import voc, voc_folder
-from yolo_qreg.data.registry import named_data, voc_yaml
+from yolo_qreg.data.registry import named_data
 from yolo_qreg.data.voc import convert_devkit
-from yolo_qreg.data.voc_xml import CLASS_NAMES
+from yolo_qreg.data.voc_classes import class_names, voc_yaml
 from yolo_qreg.errors import InputError
 
 SAMPLE = Path(__file__).parents[2].parent / "shared/data/vocdevkit-sample.tar"
@@ -153,7 +153,7 @@ def test_sample_boxes_come_back(sample: tuple[Path, Path, voc.VocSummary]) -> No
                     (name, *(int(re.findall(rf"<{edge}>(\d+)<", item)[0]) for edge in ("xmin", "ymin", "xmax", "ymax")))
                 )
         lines = [line.split() for line in label.read_text().splitlines()]
-        assert [CLASS_NAMES[int(line[0])] for line in lines] == [want[0] for want in wanted]
+        assert [class_names()[int(line[0])] for line in lines] == [want[0] for want in wanted]
         for line, want in zip(lines, wanted, strict=True):
             x, y, w, h = (float(value) for value in line[1:])
             corners = (
@@ -220,7 +220,7 @@ def test_names_are_the_projects_and_the_hosts(devkit: Path, tmp_path: Path) -> N
     ours = yaml.safe_load(voc_yaml().read_text(encoding="utf-8"))
     made = yaml.safe_load(convert_devkit(devkit, tmp_path / "out").yaml.read_text(encoding="utf-8"))
     assert named_data("voc") == voc_yaml()
-    assert ours["names"] == made["names"] == dict(enumerate(CLASS_NAMES))
+    assert ours["names"] == made["names"] == dict(enumerate(class_names()))
     assert set(ours["train"]) == set(made["train"]) and ours["val"] == made["val"] == ours["test"] == made["test"]
     assert made["path"] == str((tmp_path / "out").resolve())
     spec = importlib.util.find_spec("ultralytics")

@@ -10,12 +10,10 @@ import numpy as np
 import PIL.Image
 
 from corruptions import CORRUPTIONS, select
+from yolo_qreg.data.voc_classes import class_names
 from yolo_qreg.evaluation.results import ALL, BENCHMARK, CLEAN, ClassScore, Delta, Model, Results, Score
 
-VOC = (
-    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
-    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
-)
+VOC = class_names()
 SEVERITIES = (1, 2, 3, 4, 5)
 EFFECT = {"fp32": 0.0, "dorefa-8bit": 0.9, "dorefa-4bit": -2.6, "dorefa-2bit": -9.5}
 """Mean gain over the baseline in points."""

@@ -7,22 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from yolo_qreg.data.shapes import ensure_shapes
-from yolo_qreg.errors import InputError
-
-
-def voc_yaml() -> Path:
-    """The absolute path of the project's `voc.yaml`: inside an installed package, or `data/` of a clone.
-
-    Raises:
-        InputError: If neither is there, which means a damaged installation.
-    """
-    here = Path(__file__).resolve().parent
-    places = (here / "voc.yaml", here.parents[1] / "data" / "voc.yaml")
-    for place in places:
-        if place.is_file():
-            return place
-    raise InputError(f"{places[0]}: voc.yaml is missing from this installation; install yolo-qreg again")
-
+from yolo_qreg.data.voc_classes import voc_yaml
 
 NAMED_DATA: Mapping[str, Callable[[], Path]] = MappingProxyType({"shapes": ensure_shapes, "voc": voc_yaml})
 """Name -> function that returns the data file in the host's format."""

@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
+from yolo_qreg.data.voc_classes import class_names
 from yolo_qreg.data.voc_devkit import Split, find_splits, is_picture_name, splits_in, tracked
 from yolo_qreg.data.voc_folder import YAML, ConvertedFolder, Picture, SplitPlan, write_if_changed
-from yolo_qreg.data.voc_xml import CLASS_NAMES, read_annotation, shown_size
+from yolo_qreg.data.voc_xml import read_annotation, shown_size
 from yolo_qreg.errors import InputError
 
 LOG = logging.getLogger(__name__)
@@ -181,7 +182,7 @@ def _write_yaml(out: Path) -> Path:
     content: dict[str, Any] = {"path": str(out), "train": [f"images/{name}" for name in train], "val": f"images/{val}"}
     if "test2007" in splits:
         content["test"] = "images/test2007"
-    content["names"] = dict(enumerate(CLASS_NAMES))
+    content["names"] = dict(enumerate(class_names()))
     header = "# Pascal VOC, converted by yolo_qreg.data.voc from a VOCdevkit folder.\n"
     text = header + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     write_if_changed(out / YAML, text.encode())

@@ -9,22 +9,11 @@ and up.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-# fmt: off
-CLASS_NAMES: tuple[str, ...] = (
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
-    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
-)
-# fmt: on
-"""Names by class number, in the host's order."""
-
-_NUMBERS: Mapping[str, int] = MappingProxyType({name: number for number, name in enumerate(CLASS_NAMES)})
-
+from yolo_qreg.data.voc_classes import class_numbers
 
 _ORIENTATION, _TURNED = 274, (5, 6, 7, 8)
 """The EXIF tag, and its values that swap width and height."""
@@ -129,7 +118,7 @@ def _label(item: ElementTree.Element, width: float, height: float) -> tuple[str,
         ValueError: For an unknown class, or a box without area inside the picture.
     """
     name = (item.findtext("name") or "").strip()
-    if name not in _NUMBERS:
+    if name not in class_numbers():
         raise ValueError(f"unknown class {name!r}")
     xmin, xmax, ymin, ymax = (_number(item, f"bndbox/{edge}") for edge in ("xmin", "xmax", "ymin", "ymax"))
     x, w = _span(xmin, xmax, width)
@@ -139,7 +128,7 @@ def _label(item: ElementTree.Element, width: float, height: float) -> tuple[str,
     clipped = xmin < 1 or ymin < 1 or xmax - 1 > width or ymax - 1 > height
     # Times the inverse, not divided: the host's order of operations, equal to the last digit.
     inverse_x, inverse_y = 1.0 / width, 1.0 / height
-    return f"{_NUMBERS[name]} {x * inverse_x} {y * inverse_y} {w * inverse_x} {h * inverse_y}", clipped
+    return f"{class_numbers()[name]} {x * inverse_x} {y * inverse_y} {w * inverse_x} {h * inverse_y}", clipped
 
 
 def _span(first: float, last: float, size: float) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from functools import cache
 from importlib import resources
 
 from corruptions import CORRUPTIONS
-from yolo_qreg.data.voc_xml import CLASS_NAMES
+from yolo_qreg.data.voc_classes import class_names
 from yolo_qreg.evaluation.results import ALL, CLEAN
 
 CITATION = "AskariHemmat et al., QReg: On Regularization Effects of Quantization"
@@ -130,7 +130,7 @@ def cells(method: str | None, bits: int) -> Mapping[str, float | None]:
 
 def is_voc(classes: Iterable[str]) -> bool:
     """Tell whether these are the classes of Pascal VOC, in whatever order: what the paper's numbers are about."""
-    return {name.lower().replace(" ", "") for name in classes} == set(CLASS_NAMES)
+    return {name.lower().replace(" ", "") for name in classes} == set(class_names())
 
 
 METHODS = tuple(sorted({fact.method for fact in facts() if fact.method}))

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.utils import DATASETS_DIR, ONLINE, YAML
 
-from yolo_qreg.data.registry import named_data, voc_yaml
+from yolo_qreg.data.registry import named_data
+from yolo_qreg.data.voc_classes import voc_yaml
 from yolo_qreg.errors import InputError
 from yolo_qreg.files import absolute
 from yolo_qreg.host.scan import (
