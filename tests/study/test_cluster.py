@@ -269,8 +269,9 @@ def test_another_release_is_refused() -> None:
     ("options", "message"),
     [
         (["--ray", "local", "--share-batches"], "--share-batches works on one machine"),
-        (["--share-batches"], "--share-batches with --jobs 1: nobody to share with"),
+        (["--share-batches"], "--share-batches with --jobs 1: there is nobody to share with"),
         (["--share-batches", "--jobs", "2", "multi_scale=0.2"], "sizes are drawn between batches"),
+        (["--share-batches", "--jobs", "2", "time=1"], "each training has its own last epoch"),
         (["--share-batches", "--jobs", "2", "--device", "0,1"], "name one device"),
         (["--ray", "local", "--device", "0"], "Ray chooses the GPU"),
         (["--ray", "ray://somewhere:10001"], "run the study on a machine of the cluster"),

@@ -22,6 +22,16 @@ def test_the_grid_has_a_twin_for_each_seed() -> None:
     ]
 
 
+def test_a_method_goes_without_widths_that_others_have() -> None:
+    """A width that no method has, and a method without a width, are mistakes as before."""
+    study = Study(methods=("lsq", "binaryconnect", "dorefa"), bits=(8, 1))
+    names = ["fp32", "lsq-8bit", "binaryconnect-1bit", "dorefa-8bit", "dorefa-1bit"]
+    assert [run.quant.label for run in study.runs()] == names
+    for methods, bits in ((("lsq",), (8, 1)), (("lsq", "binaryconnect"), (8, 4)), (("lsq", "dorefa"), (1,))):
+        with pytest.raises(InputError, match=r"is out of range for (lsq|binaryconnect)"):
+            Study(methods=methods, bits=bits)
+
+
 def test_settings_of_a_quantizer_are_its_own() -> None:
     """LSQ's do not reach DoReFa, which has no such thing."""
     runs = Study(methods=("dorefa", "lsq"), bits=(4,), quant={"lsq": {"per_channel": True}}).runs()

@@ -17,8 +17,9 @@ from typing import BinaryIO
 import pytest
 import yaml
 
+from yolo_qreg import api
 from yolo_qreg.cli import main
-from yolo_qreg.config import QuantConfig
+from yolo_qreg.config import QuantConfig, TrainConfig
 from yolo_qreg.data.shapes import ensure_shapes
 from yolo_qreg.errors import InputError
 from yolo_qreg.host.history import note_run
@@ -86,7 +87,8 @@ def test_the_command_is_one_that_people_can_run(tmp_path: Path) -> None:
     """Everything that matters is on the line; a training that has a checkpoint is continued."""
     twin, ours = places(STUDY, tmp_path)
     line = " ".join(command(STUDY, ours))
-    assert line.startswith("train --bits 4 --method lsq --bn-images 256 --per-channel --init paper --data shapes")
+    said = "--bn-images 256 --option oscillations=free --per-channel --init paper"
+    assert line.startswith(f"train --bits 4 --method lsq {said} --data shapes")
     assert f"project={tmp_path / 'runs'} name=lsq-4bit-seed0" in line
     assert "epochs=4" in line
     assert "--method" not in command(STUDY, twin)
@@ -95,6 +97,22 @@ def test_the_command_is_one_that_people_can_run(tmp_path: Path) -> None:
     assert command(STUDY, ours) == ["train", "--resume", str(ours.folder), "--data", STUDY.data]
     assert command(replace(STUDY, train={"device": "cpu"}), ours)[-1] == "device=cpu"
     assert " ".join(command(STUDY, ours, anew=True)) == line
+
+
+def test_the_command_says_all_of_a_quantization(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever differs from the defaults reaches the training."""
+    weights = {"init": "mse", "per_channel": True, "skip": ["model.1.*"], "first_bits": 8, "last_bits": 8}
+    more = {"bn_images": 9, "bn_tune": 1, "options": {"oscillations": "track"}}
+    activations = {"activations": 8, "activation_method": "observer", "activation_grid": "affine"}
+    study = replace(STUDY, quant={"lsq": weights | more | activations})
+    (_, place) = places(study, tmp_path)
+    default = QuantConfig(method="lsq", bits=4).to_dict()
+    same = [key for key, value in place.run.quant.to_dict().items() if value == default[key]]
+    assert same == ["method", "bits"]
+    asked: list[TrainConfig] = []
+    monkeypatch.setattr(api, "train", lambda config: asked.append(config) or tmp_path)
+    assert main(command(study, place)) == 0
+    assert asked[0].quant == place.run.quant
 
 
 def test_a_study_may_grow_but_not_change(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from corruptions import select
 from yolo_qreg.config import STRIDE, QuantConfig
 from yolo_qreg.errors import InputError, did_you_mean
 from yolo_qreg.files import write_atomic
-from yolo_qreg.quant.registry import FLOAT_BITS
+from yolo_qreg.quant.registry import FLOAT_BITS, METHODS
 
 EPOCHS = 100
 """The host's default."""
@@ -91,7 +91,7 @@ class Study:
         data: "voc", "shapes" or a data set's YAML file.
         model: A model YAML (from scratch), a .pt file (fine-tuned from) or the name of shipped weights.
         methods: Quantizers.
-        bits: Widths.
+        bits: Widths; a method goes without those that it does not have.
         seeds: One training of everything for each.
         train: Ultralytics training settings, the same for all.
         quant: By quantizer, its further settings by the names of `QuantConfig`, such as {"lsq": {"per_channel": True}}.
@@ -136,12 +136,22 @@ class Study:
 
     def runs(self) -> list[Run]:
         """Return all trainings: by seed, the FP32 twin first, then by method and falling width."""
-        grid = [(m, b) for m in self.methods for b in sorted(self.bits, reverse=True) if b != FLOAT_BITS]
         return [
             Run(quant, seed)
             for seed in self.seeds
-            for quant in (QuantConfig(bits=FLOAT_BITS), *(self._quant(method, bits) for method, bits in grid))
+            for quant in (QuantConfig(bits=FLOAT_BITS), *(self._quant(method, bits) for method, bits in self._grid()))
         ]
+
+    def _grid(self) -> list[tuple[str, int]]:
+        """Return method and width of all that is quantized, without widths that only other methods of the study have.
+
+        A width that no method has, and a method that has no width, are left in: they are mistakes.
+        """
+        widths = [bits for bits in sorted(self.bits, reverse=True) if bits != FLOAT_BITS]
+        every = [(method, bits) for method in self.methods for bits in widths]
+        had = {(method, bits) for method, bits in every if method not in METHODS or bits in METHODS[method].bits}
+        methods, taken = ({pair[place] for pair in had} for place in (0, 1))
+        return [pair for pair in every if pair in had or pair[0] not in methods or pair[1] not in taken]
 
     def _quant(self, method: str, bits: int) -> QuantConfig:
         return QuantConfig.from_dict({**self.quant.get(method, {}), "method": method, "bits": bits})

@@ -27,6 +27,9 @@ OPTIONS = {
     "first_bits": "--first-bits",
     "last_bits": "--last-bits",
     "bn_tune": "--bn-tune",
+    "activations": "--activations",
+    "activation_method": "--activation-method",
+    "activation_grid": "--activation-grid",
 }
 
 

@@ -57,6 +57,8 @@ def check_shareable(study: Study, jobs: int, ray: str | None, device: str) -> No
         )
     if study.train.get("multi_scale"):
         raise InputError("--share-batches with multi_scale: sizes are drawn between batches; leave one of them out")
+    if study.train.get("time"):
+        raise InputError("--share-batches with time: each training has its own last epoch; leave one of them out")
     if "," in (device or str(study.train.get("device") or "")):
         raise InputError("--share-batches with several GPUs for a training: each reads its own part; name one device")
 
