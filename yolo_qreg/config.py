@@ -95,7 +95,6 @@ class QuantConfig:
             raise InputError(f"bn_images={self.bn_images!r} must be a number of images, 0 (off) or more")
         if isinstance(self.bn_tune, bool) or not isinstance(self.bn_tune, int) or self.bn_tune < 0:
             raise InputError(f"bn_tune={self.bn_tune!r} must be a number of epochs, 0 (off) or more")
-
         self._check_activations()
 
     def _check_activations(self) -> None:

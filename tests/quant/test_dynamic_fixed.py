@@ -66,6 +66,24 @@ def test_gradients_have_the_width_of_propagations() -> None:
     assert torch.equal(passed, grad)
 
 
+@pytest.mark.parametrize("first", [0.0, math.inf, math.nan])
+def test_gradients_that_tell_nothing_of_a_range_pass(first: float) -> None:
+    """Zeros, and what overflows while the loss is scaled: it stays visible, and the range is that of the next one."""
+    weight = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    grad = 1e-3 * torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(1))
+    quantizer, same = make(weight, 6, period=1), make(weight, 6, period=1)
+    odd = torch.zeros_like(grad)
+    odd[0, 0, 0, 0] = first
+    (found,) = torch.autograd.grad(quantizer(weight), weight, odd)
+    torch.testing.assert_close(found, odd, rtol=0, atol=0, equal_nan=True)
+    for given in (grad, odd, grad) if first else (grad,):
+        (found,) = torch.autograd.grad(quantizer(weight), weight, given)
+    for _ in range(2 if first else 1):
+        (expected,) = torch.autograd.grad(same(weight), weight, grad)
+    assert torch.equal(found, expected)
+    assert float(quantizer.gradients.power) == float(same.gradients.power)
+
+
 @pytest.mark.parametrize("start", [-6.0, 0.0, 9.0])
 @pytest.mark.parametrize("size", [0.3, 1.0, 3.3, 20.0])
 def test_a_range_settles_at_the_least_that_holds_the_numbers(size: float, start: float) -> None:

@@ -29,7 +29,8 @@ class BinaryConnectQuantizer(WeightQuantizer):
     Attributes:
         stochastic: Whether a weight w is +1 with probability (w + 1) / 2, drawn for each step, instead of sign(w).
         has_codes: Whether weights at inference are binary; else they are the latents, as the authors test networks
-            that were trained stochastically. BatchNorm statistics are then those of training, with binary weights.
+            that were trained stochastically. BatchNorm statistics are then those of training, with binary weights, if
+            they are not estimated anew.
     """
 
     weight_decay = False

@@ -63,12 +63,16 @@ class Range(nn.Module):
         return self.power.round()
 
     def observe(self, numbers: Tensor, bits: int, period: int, limit: float) -> None:
-        """Count overflows of numbers that were saturated already, and change the range after each `period` of steps."""
+        """Count overflows of numbers that were saturated already, and change the range after each `period` of steps.
+
+        Numbers that are not all finite are passed over.
+        """
+        finite = numbers.isfinite().all()
         size = numbers.abs()
         most: int = 2 ** (bits - 1) - 1
         for index, power in enumerate((self.whole(), self.whole() - 1)):
-            self.overflows[index] += (size >= most * step(bits, power)).float().mean()
-        self.steps += 1
+            self.overflows[index] += (size >= most * step(bits, power)).float().mean() * finite
+        self.steps += finite
         now, less = (self.overflows / self.steps).unbind()
         change = (now > limit).float() - ((now <= limit) & (less <= limit)).float()
         due = self.steps >= period
@@ -95,7 +99,8 @@ class DynamicFixedQuantizer(WeightQuantizer):
 
     The latent is what the paper stores: it is rounded to `updates` bits after each step. Both share a range. Biases and
     BatchNorm stay in float, and activations are another setting. Training begins with the range that the weights have,
-    and that of the gradients is found from the first one, where the paper trains some epochs at 31 bits to find them.
+    and that of the gradients is found from the first one that is finite and not zero, where the paper trains some
+    epochs at 31 bits to find them.
 
     Attributes:
         range: Of the weights.
@@ -148,11 +153,16 @@ class DynamicFixedQuantizer(WeightQuantizer):
 
     @torch.no_grad()
     def round_gradient(self, grad: Tensor) -> Tensor:
-        """Return a gradient at the width of propagations, and count its overflows."""
-        self.gradients.power.copy_(torch.where(self.seen > 0, self.gradients.power, integer_bits(grad)))
-        self.seen.fill_(1)
-        power = self.gradients.whole()
-        rounded = levels(grad, self.bits, power) * step(self.bits, power)
+        """Return a gradient at the width of propagations, and count its overflows.
+
+        One that is not finite is returned as it is, so that whoever scales the loss sees it.
+        """
+        peak = grad.abs().amax()
+        finite = peak.isfinite()
+        power = torch.where(self.seen > 0, self.gradients.whole(), integer_bits(grad))
+        self.seen.masked_fill_(finite & (peak > 0), 1)
+        self.gradients.power.copy_(torch.where(self.seen > 0, power, self.gradients.power))
+        rounded = torch.where(finite, levels(grad, self.bits, power) * step(self.bits, power), grad)
         self.gradients.observe(rounded, self.bits, self.period, self.limit)
         return rounded
 
