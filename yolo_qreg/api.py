@@ -56,7 +56,8 @@ def train_in_turn(config: TrainConfig, quants: Sequence[QuantConfig]) -> list[Pa
     A run takes over the float latents of the one before if both have the same method.
 
     Args:
-        config: As for `train`; its `quant` is not used, and a `name` among its settings begins those of the runs.
+        config: As for `train`; its `quant` is not used, a `name` among its settings begins those of the runs, and
+            `pretrained` is for the first.
         quants: How weights are quantized, in turn.
 
     Returns:
@@ -69,7 +70,10 @@ def train_in_turn(config: TrainConfig, quants: Sequence[QuantConfig]) -> list[Pa
     name = config.settings.get("name")
     for quant in quants:
         settings = {**config.settings, **({"name": f"{name}-{quant.label}"} if name else {})}
-        model = folders[-1] / "weights" / "best.pt" if folders else config.model
+        model = config.model
+        if folders:
+            model = folders[-1] / "weights" / "best.pt"
+            settings.pop("pretrained", None)  # the host would take that instead
         folders.append(train(replace(config, quant=quant, model=model, settings=settings)))
     return folders
 

@@ -85,8 +85,11 @@ def test_weights_of_a_control_are_quantized_afterwards(run: Run, tmp_path: Path)
         with pytest.raises(InputError, match="is quantized already"):
             quantize(run.best, wanted, tmp_path)
     else:
-        (file,) = quantize(run.best, wanted, tmp_path)
+        (file,) = quantize(run.folder / "weights" / "last.pt", wanted, tmp_path)
         assert {row.bits for row in describe(file).layers} == {4}
+        held = checkpoint.state_of(checkpoint.load(file)[1], file).tensors
+        for name, layer in quantized_layers(run.trainer.ema.ema).items():
+            assert torch.equal(held[f"{name}.weight"], layer.quantizer(layer.weight.detach())), name
 
 
 def test_health_is_of_layers_with_codes(run: Run) -> None:

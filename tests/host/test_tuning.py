@@ -11,7 +11,7 @@ import torch
 from short_runs import SETTINGS, TINY, Run, assert_same, snapshot
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from yolo_qreg import QATTrainer, QuantConfig
+from yolo_qreg import QATTrainer, QuantConfig, TrainConfig, api
 from yolo_qreg.cli import main
 from yolo_qreg.errors import InputError
 from yolo_qreg.host import checkpoint
@@ -75,10 +75,30 @@ def test_a_run_resumed_before_tuning_is_the_same(
     assert_same(resumed.model.state_dict(), run.trainer.model.state_dict())
 
 
-def test_a_training_of_tuning_alone_is_refused(train: Callable[..., Run]) -> None:
-    """Some epoch has to train weights."""
+def test_gradients_that_are_pending_move_nothing_at_rest(train: Callable[..., Run]) -> None:
+    """The host accumulates them over batches, also across epochs."""
+    model = train(STEADY, model=str(TINY), nbs=12, val=False).trainer
+    average = model.ema.ema.state_dict()
+    for key, value in model.model.state_dict().items():
+        assert torch.equal(value, average[key]), key
+
+
+def test_a_training_whose_last_epochs_are_not_there_is_refused(train: Callable[..., Run]) -> None:
+    """Some epoch has to train weights, and the last ones have to be known."""
     with pytest.raises(InputError, match="bn_tune=1 leaves none of 1 epochs; use fewer"):
         train(STEADY, model=str(TINY), epochs=1)
+    with pytest.raises(InputError, match="bn_tune=1 needs to know the last epochs; drop time, set epochs"):
+        train(STEADY, model=str(TINY), time=0.1)
+
+
+def test_weights_that_are_named_are_for_the_first_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`pretrained` would take the place of what was trained at the width before."""
+    asked: list[TrainConfig] = []
+    monkeypatch.setattr(api, "train", lambda config: asked.append(config) or Path(config.quant.label))
+    quants = [QuantConfig(bits=bits) for bits in (8, 4)]
+    api.train_in_turn(TrainConfig(model="a.pt", settings={"pretrained": "b.pt", "epochs": 1}), quants)
+    assert [config.settings for config in asked] == [{"pretrained": "b.pt", "epochs": 1}, {"epochs": 1}]
+    assert [str(config.model) for config in asked] == ["a.pt", str(Path("dorefa-8bit/weights/best.pt"))]
 
 
 def test_widths_in_turn_go_on_from_latents(
@@ -110,6 +130,7 @@ def test_widths_in_turn_go_on_from_latents(
         ("--bits 8,4", "--bits 8,4 are several trainings; add --progressive, or use the study command"),
         ("--bits 8 --progressive", "--progressive takes several widths, not 8; write --bits 8,4,2"),
         ("--bits 8,x --progressive", "--bits '8,x' is no width; write 8, or 8,4,2 with --progressive"),
+        ("--bits 8,8 --progressive", "--bits 8,8 has a width twice; give each once"),
         ("--bits 8,9 --progressive", "bits=9 is out of range for dorefa; use 1-8, or 32 for float"),
     ],
 )

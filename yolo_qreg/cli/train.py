@@ -100,4 +100,6 @@ def _quants(bits: str, *, progressive: bool, **options: Any) -> list[QuantConfig
         raise InputError(f"--progressive takes several widths, not {bits}; write --bits 8,4,2")
     if not progressive and len(widths) > 1:
         raise InputError(f"--bits {bits} are several trainings; add --progressive, or use the study command")
+    if len(set(widths)) < len(widths):
+        raise InputError(f"--bits {bits} has a width twice; give each once")
     return [QuantConfig(bits=width, **options) for width in widths]

@@ -16,7 +16,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import IterableSimpleNamespace
 
 from yolo_qreg.host.labels import scanning
-from yolo_qreg.host.sharing import OWN, draw_anew, packed, restart_if_due
+from yolo_qreg.host.sharing import OWN, draw_anew, know_augmentations, packed, restart_if_due
 from yolo_qreg.processes import end_with_parent
 
 AHEAD = 4
@@ -49,6 +49,7 @@ class Source(DetectionTrainer):
 
     def __init__(self, joined: dict[str, Any]) -> None:
         self.args = IterableSimpleNamespace(**joined["settings"])
+        know_augmentations(self.args)
         self.data = joined["data"]
         self.device = torch.device("cpu")
         self.model = nn.Module()

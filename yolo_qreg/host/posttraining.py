@@ -64,8 +64,10 @@ def quantize(
     for config in configs:
         _check(config)
     targets = [_target(path, out, config) for config in configs]
-    if held is not None:
-        model.load_state_dict(held.tensors, strict=False)  # in float32, where the module is rounded
+    if twice := [target for target in targets if targets.count(target) > 1]:
+        raise InputError(f"{twice[0]} would be written twice; give each width once, and --out for other settings")
+    if held is not None and held.tensors:  # in float32, where the module is rounded
+        model = bake(checkpoint.requantize(model, held))
     args = ckpt.get("train_args") or {}
     origin = Origin.from_dict(held.origin) if held is not None else None
     wanted = max(max(config.bn_images or 0, RANGE_IMAGES if config.activations else 0) for config in configs)

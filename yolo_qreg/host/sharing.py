@@ -12,6 +12,7 @@ import pickle
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,12 @@ def draw_anew(seed: int, epoch: int, rank: int = -1, attempts: int = 0) -> int:
     np.random.seed(drawn)  # noqa: NPY002  # the host's augmentations draw from the global generator
     torch.manual_seed(drawn)
     return drawn
+
+
+def know_augmentations(args: Any) -> None:
+    """Import our transforms where augmentations are given: by now they are dicts, whose classes are found by name."""
+    if getattr(args, "augmentations", None):
+        import_module("corruptions.transforms")
 
 
 def restart_if_due(loader: Any, drawn: int, first: bool) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,14 @@ from yolo_qreg.host.model import plan, quantize_detector
 from yolo_qreg.host.origin import Origin, identify_data, identify_model
 from yolo_qreg.host.place import LOCK, RunLock, take_folder, take_run
 from yolo_qreg.host.resuming import check_continued
-from yolo_qreg.host.sharing import SharedLoader, connection_to_feeder, draw_anew, nothing_loaded, restart_if_due
+from yolo_qreg.host.sharing import (
+    SharedLoader,
+    connection_to_feeder,
+    draw_anew,
+    know_augmentations,
+    nothing_loaded,
+    restart_if_due,
+)
 from yolo_qreg.inputs import SETTINGS
 from yolo_qreg.patch import bake, quantized_layers
 from yolo_qreg.processes import undisturbed
@@ -88,6 +94,8 @@ class QATTrainer(DetectionTrainer):
         try:
             super().__init__(cfg, overrides, _callbacks)
             check_precision(self.args.amp, self.device)
+            if self.quant.bn_tune and self.args.time:
+                raise InputError(f"bn_tune={self.quant.bn_tune} needs to know the last epochs; drop time, set epochs")
             if not self.resume and self.quant.bn_tune >= self.epochs:
                 raise InputError(f"bn_tune={self.quant.bn_tune} leaves none of {self.epochs} epochs; use fewer")
         except BaseException:
@@ -95,8 +103,7 @@ class QATTrainer(DetectionTrainer):
             raise
         if self.resume:
             self.quant = QuantConfig.from_dict(vars(self.args)["quant"])
-        if getattr(self.args, "augmentations", None):  # by now dicts; albumentations knows their classes by name
-            import_module("corruptions.transforms")
+        know_augmentations(self.args)
         self.health_csv = self.save_dir / "quantization.csv"
         self.activations_csv = self.save_dir / "activations.csv"
         self._asked = None if self.resume else self._settings()
@@ -297,6 +304,7 @@ class QATTrainer(DetectionTrainer):
             with self._baked_ema(estimate=True):
                 baked = self.ema.ema
             tuning.settle(live, self.ema.ema, baked)
+            self.optimizer.zero_grad()  # pending gradients would move weights that are at rest
             self._snapshot = None
             if dist.is_available() and dist.is_initialized():  # statistics were estimated by the first worker
                 for value in live.state_dict().values():
