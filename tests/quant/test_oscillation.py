@@ -32,6 +32,17 @@ def test_a_turn_is_a_move_against_the_last_one() -> None:
     assert tracker.share() == pytest.approx(1 / 3)
 
 
+def test_tracking_begins_with_the_step_of_an_earlier_training() -> None:
+    """Codes are those of the step that was loaded: nothing has moved after the first update."""
+    weight = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0)) * 0.2
+    quantizer = steady("track", weight)
+    quantizer.step.data.fill_(0.03)
+    quantizer.begin_epoch(weight, 0.0)
+    quantizer.after_step(weight)
+    assert not quantizer.tracker.direction.any()
+    assert torch.equal(quantizer.tracker.average, quantizer.codes(weight).float())
+
+
 def test_a_frozen_weight_stays_at_its_usual_code_and_follows_the_step() -> None:
     """What oscillates beyond the threshold gets the more frequent of its two codes, for good; others are free."""
     low, high = 0.149, 0.151  # codes 1 and 2 steps above zero

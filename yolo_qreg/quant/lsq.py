@@ -235,6 +235,8 @@ class SteadyLSQQuantizer(LSQQuantizer):
 
     def begin_epoch(self, weight: Tensor, progress: float) -> None:
         self._progress = progress
+        if not progress:  # the step may be that of an earlier training, with other codes than when this was made
+            self.tracker.begin(self.codes(weight))
 
     def after_step(self, weight: Tensor) -> None:
         """Note how codes moved; hold frozen weights at theirs."""

@@ -56,6 +56,11 @@ class Tracker(nn.Module):
         self.register_buffer("kept", codes.clone())
         self.register_buffer("steps", torch.zeros((), device=codes.device))
 
+    def begin(self, codes: Tensor) -> None:
+        """Take the codes with which a training begins."""
+        self.codes.copy_(codes)
+        self.average.copy_(codes)
+
     def observe(self, codes: Tensor) -> Tensor:
         """Take the codes after a step; return which of them turned back."""
         moved = (codes.to(torch.int16) - self.codes).sign().to(torch.int8)
