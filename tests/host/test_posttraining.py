@@ -103,6 +103,8 @@ def test_what_has_no_float_weights_is_refused(
         ([str(files[8]), "--bits", "4"], "quantized already (lsq-8bit-a8)"),
         ([twin, "--bits", "8", "--method", "dorefa", "--bn-images", "0"], "bn_images=0 does not fit dorefa"),
         ([twin, "--bits", "32"], "fp32 has no codes"),
+        ([twin, "--bits", "8", "--option", "like=lsq"], "options: 'like' is not one that lsq has"),
+        ([twin, "--bits", "8", "--first-bits", "9"], "first_bits=9 is out of range"),
         ([twin, "--bits", "8,4,8"], "lsq-8bit-ptq.pt would be written twice; give each width once"),
         ([twin, "--bits", "8", "--out", f"{twin}/none"], "is no folder"),
     ):

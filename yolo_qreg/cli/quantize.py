@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from yolo_qreg.cli.options import CHECKPOINT, DATA, FOLDER, Variadic, listed, trust
+from yolo_qreg.cli.options import CHECKPOINT, DATA, FOLDER, Variadic, listed, pairs, trust
 from yolo_qreg.config import BN_IMAGES, QuantConfig
 
 
@@ -15,7 +15,11 @@ from yolo_qreg.config import BN_IMAGES, QuantConfig
 @click.argument("source", metavar="RUN_OR_PT", type=CHECKPOINT)
 @click.option("--bits", multiple=True, required=True, callback=listed(int), metavar="LIST", help="Such as 8,4,2.")
 @click.option("--method", default="lsq", show_default=True, help="Weight quantizer.")
-@click.option("--per-channel", is_flag=True, help="One step per output channel (lsq).")
+@click.option("--option", "options", multiple=True, callback=pairs, metavar="KEY=VALUE", help="Setting of the method.")
+@click.option("--skip", multiple=True, callback=listed(), metavar="GLOBS", help="Blocks left in float: 'model.24.*'.")
+@click.option("--first-bits", type=int, help="Bits of the first convolution; 32 leaves it in float.")
+@click.option("--last-bits", type=int, help="Quantize the head's output convolutions too (lsq).")
+@click.option("--per-channel", is_flag=True, help="One scale per output channel (lsq, dorefa, ternary).")
 @click.option("--activations", type=int, metavar="BITS", help="Quantize activations too, 2-8.  [default: float]")
 @click.option("--activation-method", default="", metavar="[lsq|pact|observer]", help="How.  [default: lsq]")
 @click.option("--activation-grid", default="", metavar="[symmetric|affine|unsigned]", help="As in yolo-qreg train.")
