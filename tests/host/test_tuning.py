@@ -76,11 +76,13 @@ def test_a_run_resumed_before_tuning_is_the_same(
 
 
 def test_gradients_that_are_pending_move_nothing_at_rest(train: Callable[..., Run]) -> None:
-    """The host accumulates them over batches, also across epochs."""
-    model = train(STEADY, model=str(TINY), nbs=12, val=False).trainer
-    average = model.ema.ema.state_dict()
-    for key, value in model.model.state_dict().items():
+    """The host accumulates them over batches, also across epochs. BatchNorm of frozen layers is at rest, too."""
+    trainer = train(STEADY, model=str(TINY), nbs=12, val=False, freeze=1).trainer
+    average = trainer.ema.ema.state_dict()
+    for key, value in trainer.model.state_dict().items():
         assert torch.equal(value, average[key]), key
+    frozen, tuned = (average[f"model.{layer}.bn.weight"] for layer in (0, 2))
+    assert frozen.eq(1).all() and not tuned.eq(1).any()
 
 
 def test_a_training_whose_last_epochs_are_not_there_is_refused(train: Callable[..., Run]) -> None:

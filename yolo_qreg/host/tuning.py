@@ -35,10 +35,14 @@ def settle(live: nn.Module, average: nn.Module, baked: nn.Module) -> None:
 
 
 def begin_epoch(model: nn.Module, optimizer: optim.Optimizer) -> None:
-    """Have only scales and shifts of BatchNorm train, at the phase's rate; all else is at rest, draws too."""
+    """Have only scales and shifts of BatchNorm train, at the phase's rate; all else is at rest, draws too.
+
+    What is frozen by the settings stays so.
+    """
     tuned = {id(p) for _, norm in norms(model) for p in norm.parameters()}
     for parameter in model.parameters():
-        parameter.requires_grad_(id(parameter) in tuned)
+        if id(parameter) not in tuned:
+            parameter.requires_grad_(False)
     for _, norm in norms(model):
         norm.eval()
     for layer in quantized_layers(model).values():
