@@ -20,6 +20,7 @@ from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.host.feeder import Source
 from yolo_qreg.host.sharing import SharedLoader, draw_anew, restart_if_due
+from yolo_qreg.study import sharing
 from yolo_qreg.study.plan import Study
 from yolo_qreg.study.runs import Place, places
 from yolo_qreg.study.sharing import feeding, waves
@@ -145,6 +146,16 @@ def test_what_cannot_be_shared_is_said(told: Callable[..., dict[str, Any]], wave
     (left,) = (t for t, future in zip((one, two), done, strict=True) if not future.exception())
     with pytest.raises(InputError, match="has ended; its log lies beside the runs"):
         left.epoch(1)
+
+
+def test_little_memory_is_not_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A container's /dev/shm would be full after a batch or two, and all trainings of the seed would fail."""
+    monkeypatch.setattr(sharing, "MEMORY", tmp_path)
+    for size, found in ((0, tmp_path), (2**60, None)):
+        monkeypatch.setattr(sharing, "ENOUGH", size)
+        assert sharing.memory_folder() == found
+    monkeypatch.setattr(sharing, "MEMORY", tmp_path / "none")
+    assert sharing.memory_folder() is None
 
 
 def test_waves_are_of_one_seed_and_equally_large(tmp_path: Path) -> None:

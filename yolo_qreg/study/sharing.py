@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ from yolo_qreg.study.runs import Place
 
 MEMORY = Path("/dev/shm")
 """Folder whose files lie in memory, where the system has one."""
+ENOUGH = 2**30
+"""Bytes that have to be free there: containers often have 64 MB, and 4 batches of 64 pictures at 640 px are 315 MB."""
 
 
 @dataclass(slots=True)
@@ -73,6 +76,11 @@ def waves(todo: Sequence[Place], at_once: int) -> list[list[Place]]:
     return found
 
 
+def memory_folder() -> Path | None:
+    """Return where batches lie best; None for the system's folder of temporary files."""
+    return MEMORY if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ENOUGH else None
+
+
 @contextmanager
 def feeding(wave: Sequence[Place]) -> Iterator[Shared]:
     """Keep a process that makes the batches for some trainings; a single one makes its own.
@@ -83,7 +91,7 @@ def feeding(wave: Sequence[Place]) -> Iterator[Shared]:
     if len(wave) < 2:
         yield Shared()
         return
-    memory = MEMORY if os.access(MEMORY, os.W_OK) else None
+    memory = memory_folder()
     sweep(memory, deep=False)
     pairs = {place.run.name: Pipe() for place in wave}
     theirs = [feeders for _, feeders in pairs.values()]
