@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from report_parsing import parse
 from report_samples import VOC, models, sample, write_runs
 
+from yolo_qreg.evaluation.estimate import Estimate
 from yolo_qreg.evaluation.results import ALL, CLEAN, Results
 from yolo_qreg.findings.evaluation import Comparison
 from yolo_qreg.findings.losses import LOSSES, NAMES, History, _read_kept, histories_of, read_columns
@@ -51,6 +53,24 @@ def test_gains_have_their_intervals(results: Results) -> None:
     low, high = chart.y_range
     assert low < min(bar[0] for line in chart.lines for bar in line.bars) and high > 0
     assert panels.gain_chart(Comparison(replace(results, deltas=())), TITLES) is None
+
+
+def test_models_that_find_nothing_have_a_chart(results: Results) -> None:
+    """Where every gain is 0, as after one epoch of training, the axis has a length all the same."""
+    nothing = tuple(replace(delta, value=0.0, low=0.0, high=0.0) for delta in results.deltas)
+    chart = panels.gain_chart(Comparison(replace(results, deltas=nothing)), TITLES)
+    assert chart is not None and chart.y_range is not None
+    assert chart.y_range[0] < 0 < chart.y_range[1]
+    with warnings.catch_warnings(), drawing():
+        warnings.simplefilter("error")
+        assert "nan" not in svg(chart, "f1", "paper")
+
+
+def test_a_name_of_several_lines_takes_one() -> None:
+    """A class name may hold whatever a YAML file holds."""
+    row = panels.Dot("a\nb\tc", 1, Estimate(value=1.0), None)
+    with drawing():
+        assert ">a b c</text>" in svg(panels.Dots("t", (row,), (0.0, 2.0)), "f1", "paper")
 
 
 def test_the_overview_has_the_answer(results: Results) -> None:

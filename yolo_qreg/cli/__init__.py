@@ -25,7 +25,7 @@ COMMANDS = {
     "eval-corrupted": "Compare models with their FP32 twin on corrupted pictures.",
     "study": "Train and evaluate a whole grid of models: the paper's experiment.",
     "report": "Write the page and figures of an evaluation again.",
-    "export": "Write a run's weights as a plain .pt or as packed integer codes.",
+    "export": "Write a run's weights as a plain .pt, packed codes, ONNX or int8.",
     "unpack": "Turn packed weights back into a .pt that plain Ultralytics loads.",
     "info": "Show what a weight file is, layer by layer.",
     "data": "Build a data set: voc from a VOCdevkit folder, or shapes.",
@@ -105,7 +105,7 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="yolo-qreg")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Quantization-aware training for Ultralytics YOLOv5n: DoReFa and LSQ weights, VOC, plain .pt files out."""
+    """Quantization-aware training for YOLOv5n and other Ultralytics detectors, with plain .pt files out."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 

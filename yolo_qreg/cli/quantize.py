@@ -36,7 +36,7 @@ def command(source: Path, bits: tuple[int, ...], data: str | None, out: Path | N
     Steps have the least squared error, and BatchNorm is estimated anew on training pictures.
 
     \b
-    yolo-qreg quantize runs/detect/fp32 --bits 8 4 2
+    yolo-qreg quantize runs/detect/fp32 --bits 8,4,2
     yolo-qreg quantize runs/detect/fp32 --bits 8 --activations 8 --method dorefa
     """
     configs = [QuantConfig(bits=width, **options) for width in bits]

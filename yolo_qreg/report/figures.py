@@ -275,7 +275,8 @@ def _draw_dots(axes: Axes, panel: Dots, notes: list[str]) -> None:
 
 
 def cut(name: str) -> str:
-    """Return the name of a row of dots, shortened where it is long."""
+    """Return the name of a row of dots on one line, shortened where it is long."""
+    name = " ".join(name.split())
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 

@@ -249,7 +249,7 @@ def gain_chart(gains: Gains, titles: Mapping[str, str]) -> Chart | None:
     if not lines:
         return None
     ends = [0.0, *(end for line in lines for bar in line.bars for end in bar)]
-    pad = 0.04 * (max(ends) - min(ends))
+    pad = 0.04 * (max(ends) - min(ends)) or 1.0
     span = min(ends) - pad, max(ends) + pad
     title = f"Gain over {titles[gains.baseline.label]}"
     return Chart(title, tuple(lines), "severity", _levels(levels), "points, with 95% intervals", span)
