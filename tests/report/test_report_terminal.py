@@ -7,7 +7,8 @@ import pytest
 from report_samples import sample
 
 from yolo_qreg.evaluation.results import Delta, Results
-from yolo_qreg.report.evaluation import print_summary
+from yolo_qreg.report.evaluation import document, print_summary
+from yolo_qreg.report.text import BLIND
 
 
 def told(results: Results) -> list[str]:
@@ -29,6 +30,16 @@ def test_undecided_gains_are_in_parentheses() -> None:
     assert row.split()[3:6] == ["(+0.3)", "[-0.2,", "0.8]"]
     (fog,) = (line for line in lines if line.startswith("fog"))
     assert fog.split() == ["fog", "(-0.4)", "-2.0", "-"]
+
+
+def test_models_that_find_nothing_are_not_compared() -> None:
+    """After few epochs every mAP may be 0: the page and the terminal say what that means, not that it is undecided."""
+    full = sample()
+    scores = tuple(replace(score, map50_95=0.0) for score in full.scores if score.severity in (0, 3))
+    nothing = replace(full, scores=scores, severities=(3,), class_scores=(), deltas=())
+    assert told(nothing)[-1] == BLIND
+    page = document(nothing, {}, (), "paper")
+    assert f'<p class="said">{BLIND}.</p>' in page and "Against FP32" not in page
 
 
 def test_the_table_of_corruptions_is_complete() -> None:

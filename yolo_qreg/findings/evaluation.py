@@ -82,6 +82,11 @@ class Comparison:
         """Whether the pictures are labelled with the classes that the paper's numbers are about."""
         return paper.is_voc(self.classes)
 
+    @property
+    def blind(self) -> bool:
+        """Whether no model finds anything, as after few epochs: gains of 0 say nothing then."""
+        return not any(score.map50_95 for score in self.results.scores)
+
     def gain(self, unit: str, corruption: str = ALL, severity: int = 0) -> Estimate | None:
         """Return what a model gains on the baseline in points; None where the evaluation does not say."""
         return self._deltas.get((unit, corruption, severity))

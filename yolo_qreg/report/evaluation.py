@@ -25,7 +25,7 @@ from yolo_qreg.report.page import PAGE, render
 from yolo_qreg.report.palette import Name, check
 from yolo_qreg.report.panels import HeatMap
 from yolo_qreg.report.render import to_text
-from yolo_qreg.report.text import file_names
+from yolo_qreg.report.text import BLIND, file_names
 
 DIFFICULT = "difficult"
 """What the setup of data with such boxes calls them."""
@@ -117,7 +117,7 @@ def print_summary(results: Results, echo: Callable[[str], object] = click.echo) 
     blocks = [to_text(evaluation_tables.headline(found).without("quantizer"))]
     if found.compared:
         blocks.append("Gain in points:\n" + to_text(evaluation_tables.gains_by_corruption(found), brief=True))
-        blocks.append("in parentheses: undecided, the 95% interval includes 0")
+        blocks.append(BLIND if found.blind else "in parentheses: undecided, the 95% interval includes 0")
     for line in "\n\n".join(blocks).splitlines():
         echo(line)
 

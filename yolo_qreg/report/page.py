@@ -63,7 +63,7 @@ def _environment() -> Environment:
         ranked=ranked,
         swatch=palette.slot_of,
     )
-    found.globals.update(FEW_PICTURES=FEW_PICTURES, MINUS=text.MINUS, DASH=text.DASH)
+    found.globals.update(FEW_PICTURES=FEW_PICTURES, MINUS=text.MINUS, DASH=text.DASH, BLIND=text.BLIND)
     found.tests["mapping"] = lambda value: isinstance(value, dict)
     return found
 

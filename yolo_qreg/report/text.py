@@ -12,6 +12,7 @@ DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 MOST_DIGITS = 4
+BLIND = "No model finds anything in these pictures, so nothing can be compared: train for longer"
 
 
 def number(value: float | None, digits: int = 1) -> str:
