@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 DEMO ?= runs/demo
-HOSTS ?= oldest 8.4.150 newest
+HOSTS ?= oldest 8.4.180 newest
 TORCH ?= 2.4
 
 .PHONY: demo test test-hosts test-torch lint format install clean

@@ -1,6 +1,6 @@
 """Run the tests that depend on Ultralytics against other releases of it, in the environment that is there.
 
-    python tools/hosts.py [--others] [--all] oldest 8.4.150 newest
+    python tools/hosts.py [--others] [--all] oldest 8.4.180 newest
 
 A release is installed alone into .hosts/, with those of its requirements that are missing, and put before the installed
 one on the path: torch and all else stay as they are. With --others the installed release is left out, because the whole

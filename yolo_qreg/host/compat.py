@@ -1,7 +1,7 @@
 """Every difference between the supported releases of the host, each with the release that needs it.
 
-The oldest is among the first that can load weights of unknown origin without running code. How older ones read pictures
-otherwise than the newest is told in docs/data.md, and tested as far as they agree.
+With the oldest a resumed training ends with the bits of an uninterrupted one, which earlier releases do not give. How
+older ones read pictures otherwise than the newest is told in docs/data.md, and tested as far as they agree.
 """
 
 from __future__ import annotations
@@ -13,24 +13,15 @@ from importlib.util import find_spec
 from typing import Any
 
 from ultralytics import __version__ as release
+from ultralytics.data.utils import get_split_fraction
 from ultralytics.utils import LOGGER
 
 from yolo_qreg.errors import InputError
-
-try:
-    from ultralytics.data.utils import get_split_fraction
-except ImportError:  # before 8.4.130: one number, which is the training split's
-
-    def get_split_fraction(fraction: float, split: str) -> float:
-        """Return the share of a split that is used."""
-        return fraction if split == "train" else 1.0
-
 
 __all__ = [
     "OLDEST",
     "TESTED",
     "check_host",
-    "check_settings",
     "get_split_fraction",
     "is_before",
     "release",
@@ -39,13 +30,9 @@ __all__ = [
     "stopper_state",
 ]
 
-OLDEST = "8.4.100"
+OLDEST = "8.4.174"
 TESTED = "8.4.190"
 """Newest release that the tests have passed on."""
-_NEEDS = {
-    "augmentations": "8.4.127",  # older ones pickle the transforms, objects of this package, into checkpoints
-    "amp": "8.4.129",  # older ones take any word, "bf16" and "fp32" too, for True
-}
 
 
 def check_host(*, training: bool = False) -> None:
@@ -75,30 +62,14 @@ def is_before(other: str) -> bool:
     return _numbers(release) < _numbers(other)
 
 
-def check_settings(settings: Mapping[str, Any]) -> None:
-    """Refuse values that an older host accepts and takes for something else.
-
-    Raises:
-        InputError: The installed host is too old for one.
-    """
-    for key, needed in _NEEDS.items():
-        value = settings.get(key)
-        if value and not isinstance(value, bool) and is_before(needed):
-            shown = repr(value) if isinstance(value, str) else "..."
-            raise InputError(f"{key}={shown} needs ultralytics {needed} or newer, here is {release}; update it")
-
-
 def restart(loader: Any, seed: int) -> None:
-    """Start a training loader's order and workers anew, drawn from `seed`.
-
-    Before 8.4.158 the host draws in `reset`, and has drawn when it made the loader; later when an epoch begins.
-    """
+    """Start a training loader's order and workers anew, drawn from `seed`."""
     loader.generator.manual_seed(seed)
     loader.reset()
 
 
 def stopper_state(stopper: Any) -> dict[str, Any]:
-    """Return what early stopping has seen, for a checkpoint; the host keeps it itself from 8.4.172 on."""
+    """Return what early stopping has seen, for a checkpoint."""
     return {"best_fitness": stopper.best_fitness, "best_epoch": stopper.best_epoch}
 
 

@@ -81,7 +81,6 @@ class QATTrainer(DetectionTrainer):
     ) -> None:
         compat.check_host(training=True)
         overrides = dict(overrides or {})
-        compat.check_settings(overrides)
         given = overrides.pop("quant", None)
         self.quant = given if isinstance(given, QuantConfig) else QuantConfig.from_dict(given or {})
         for key, reason in _REFUSED.items():
