@@ -7,7 +7,6 @@ older ones read pictures otherwise than the newest is told in docs/data.md, and 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -26,8 +25,6 @@ __all__ = [
     "is_before",
     "release",
     "restart",
-    "restore_stopper",
-    "stopper_state",
 ]
 
 OLDEST = "8.4.174"
@@ -66,16 +63,6 @@ def restart(loader: Any, seed: int) -> None:
     """Start a training loader's order and workers anew, drawn from `seed`."""
     loader.generator.manual_seed(seed)
     loader.reset()
-
-
-def stopper_state(stopper: Any) -> dict[str, Any]:
-    """Return what early stopping has seen, for a checkpoint."""
-    return {"best_fitness": stopper.best_fitness, "best_epoch": stopper.best_epoch}
-
-
-def restore_stopper(stopper: Any, ckpt: Mapping[str, Any]) -> None:
-    """Restore what `stopper_state` returned, where a checkpoint has it."""
-    vars(stopper).update(ckpt.get("stopper") or {})
 
 
 def _numbers(name: str) -> tuple[int, ...]:

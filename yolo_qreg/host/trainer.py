@@ -367,7 +367,6 @@ class QATTrainer(DetectionTrainer):
         )
         ckpt[checkpoint.KEY] = state.to_dict()
         ckpt["optimizer"] = self.optimizer.state_dict()  # the host rounds momenta to half precision
-        ckpt["stopper"] = compat.stopper_state(self.stopper)
         for name in sorted(names):  # last.pt last: killed before it, a run repeats the epoch and writes all again
             checkpoint.save(self.wdir / name, ckpt)
         return True
@@ -453,7 +452,6 @@ class QATTrainer(DetectionTrainer):
         state = checkpoint.state_of(ckpt, self.args.model)
         held: Mapping[str, Any] = state.resume
         super()._load_checkpoint_state({**ckpt, "ema": None})
-        compat.restore_stopper(self.stopper, ckpt)
         model = unwrap_model(self.model)
         model.load_state_dict(held["ema" if self._recovering else "model"])
         self.ema = ModelEMA(self.model)
