@@ -1,0 +1,1 @@
+"""What quantization does to a trained network: its noise, the theorem's terms, sharpness."""
