@@ -107,6 +107,11 @@ _YES_NO = Rule(lambda value: isinstance(value, bool), "True or False")
 _FILE = Rule(
     lambda value: isinstance(value, (str, Path)) and Path(value).is_file(), "a file", "name a YAML file of settings"
 )
+_WEIGHTS = Rule(
+    lambda value: isinstance(value, (str, Path)) and Path(value).suffix == ".pt" and Path(value).is_file(),
+    "a .pt file",
+    "name the trained model that is to teach, such as the best.pt of an FP32 twin",
+)
 _HOURS = Rule(lambda value: _number(value) and 0 < value <= _MANY, f"a number of hours above 0, up to {_MANY:,}")
 
 RULES: Mapping[str, Rule] = {
@@ -135,9 +140,10 @@ RULES: Mapping[str, Rule] = {
     ),
     "pretrained": Rule(lambda value: isinstance(value, (bool, str, Path)) and value != "", "True, False or a .pt file"),
     "cfg": _optional(_FILE),
+    "distill_model": _optional(_WEIGHTS),
     "scale": Rule(_is_scale, "a number from 0 to 1, or a pair of factors", "write scale=0.5 or scale=[0.5,1.5]"),
     **dict.fromkeys(("degrees", "shear"), _FINITE),
-    **dict.fromkeys(("box", "cls", "dfl", "warmup_epochs"), _FROM_ZERO),
+    **dict.fromkeys(("box", "cls", "dfl", "dis", "warmup_epochs"), _FROM_ZERO),
     **dict.fromkeys(
         (
             *("lr0", "lrf", "momentum", "weight_decay", "warmup_momentum", "warmup_bias_lr", "hsv_h", "hsv_s", "hsv_v"),

@@ -11,6 +11,7 @@ from yolo_qreg.data.shapes import ensure_shapes
 from yolo_qreg.settings import parse_setting
 
 BEFORE_ANYTHING_LOADS = {
+    "distill_model=x.pt": "distill_model=x.pt is not a .pt file; name the trained model that is to teach",
     "--bits 9": "bits=9 is out of range for dorefa; use 1-8, or 32 for float",
     "--method lsq --bits 1": "bits=1 is out of range for lsq; use 2-8",
     "--method pact": "method='pact' is unknown; choose one of dorefa, lsq",
@@ -43,7 +44,6 @@ CHECKED_BY_THE_HOST = {
     "classes=[0,99]": "classes=99 is none of the data set's 8; name some of 0 to 7",
     "freeze=100": "froze the entire model",
     "--skip zzz": "skip='zzz' matches no Conv block; names look like 'model.0.conv'",
-    "distill_model=x.pt": "not supported together with weight quantization",
 }
 
 

@@ -85,31 +85,52 @@ def add_penalties(model: Any) -> None:
     """Add what the quantizers of a detector ask for to its loss, in place."""
     chosen = _overriding("penalty", quantized_layers(model).values())
     if chosen:
-        model.criterion = _Penalized(model.init_criterion(), chosen)
+        model.criterion = _Penalized(loss_of(model), chosen)
 
 
-class _Penalized:
-    """A loss of the host with the penalties of quantizers added, in training alone.
+def loss_of(model: Any) -> Any:
+    """Return the loss of a detector; that of a resumed model without NMS knows how far the training is."""
+    return getattr(model, "criterion", None) or model.init_criterion()
 
-    The host multiplies the loss of a picture by the size of the batch, and so are the penalties.
+
+class ExtendedLoss:
+    """A loss of the host with further terms, in training alone.
+
+    The host multiplies the loss of a picture by the size of the batch, and so are they.
     """
 
-    def __init__(self, inner: Any, layers: Collection[QuantConv2d]) -> None:
-        self.inner, self.layers = inner, layers
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def terms(self, preds: Any, batch: Any) -> list[Tensor]:
+        """Return the further terms of the loss of one picture, each [] and differentiable."""
+        raise NotImplementedError
 
     def __call__(self, preds: Any, batch: Any) -> tuple[Tensor, Any]:
         loss, items = self.inner(preds, batch)
         if not torch.is_grad_enabled():
             return loss, items
-        with torch.autocast(loss.device.type, enabled=False):
-            found = [layer.quantizer.penalty(layer.weight.float()) for layer in self.layers]
-        terms = [term * len(batch["img"]) for term in found if term is not None]
-        return torch.cat([loss.reshape(-1), *(term.reshape(1) for term in terms)]), items
+        terms = [term.reshape(1) * len(batch["img"]) for term in self.terms(preds, batch)]
+        return torch.cat([loss.reshape(-1), *terms]), items
 
     def __getattr__(self, name: str) -> Any:
         if name == "inner":  # of a copy that has nothing yet
             raise AttributeError(name)
         return getattr(self.inner, name)
+
+
+class _Penalized(ExtendedLoss):
+    """A loss with the penalties of quantizers added."""
+
+    def __init__(self, inner: Any, layers: Collection[QuantConv2d]) -> None:
+        super().__init__(inner)
+        self.layers = layers
+
+    def terms(self, preds: Any, batch: Any) -> list[Tensor]:
+        """Return the penalties of those that have one now."""
+        with torch.autocast(batch["img"].device.type, enabled=False):
+            found = [layer.quantizer.penalty(layer.weight.float()) for layer in self.layers]
+        return [term for term in found if term is not None]
 
 
 def _overriding(hook: str, layers: Collection[QuantConv2d]) -> list[QuantConv2d]:

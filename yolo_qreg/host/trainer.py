@@ -25,7 +25,7 @@ from yolo_qreg.config import QuantConfig
 from yolo_qreg.data.identity import RECORD
 from yolo_qreg.errors import InputError
 from yolo_qreg.files import absolute, scratch_folder, sweep, write_atomic
-from yolo_qreg.host import checkpoint, compat, history, hooks, tuning
+from yolo_qreg.host import checkpoint, compat, distilling, history, hooks, tuning
 from yolo_qreg.host.batchnorm import float_images, reestimate, training_images
 from yolo_qreg.host.datasets import check_classes, refuse_code
 from yolo_qreg.host.labels import scanning
@@ -49,10 +49,7 @@ from yolo_qreg.processes import undisturbed
 _STAGING = ".saving-"
 RANGE_IMAGES = 64
 """Training pictures that ranges of activations are calibrated on."""
-_REFUSED = {
-    "quantize": "the host's own quantization; drop it, `quant` replaces it",
-    "distill_model": "not supported together with weight quantization; train without it",
-}
+_REFUSED = {"quantize": "the host's own quantization; drop it, `quant` replaces it"}
 
 
 class QATTrainer(DetectionTrainer):
@@ -88,6 +85,9 @@ class QATTrainer(DetectionTrainer):
                 raise InputError(f"{key}={overrides[key]!r} is {reason}")
         self._given = None if given is None else self.quant
         self.origin: Origin | None = None
+        self._distill_model: str | None = None
+        self._teacher: Any = None
+        self._taught_by: str | None = None
         self._lock: RunLock | None = None
         self._began_before = False
         try:
@@ -144,7 +144,7 @@ class QATTrainer(DetectionTrainer):
             check_continued(self.args, overrides, self._given)
             self._lock = take_run(Path(self.args.save_dir))
         else:
-            for key in ("model", "pretrained"):  # a file is known by its absolute path: a run outlives its shell
+            for key in ("model", "pretrained", "distill_model"):  # known by absolute paths: a run outlives its shell
                 given = getattr(self.args, key)
                 if isinstance(given, (str, Path)) and Path(given).is_file():
                     setattr(self.args, key, str(absolute(given)))
@@ -168,6 +168,7 @@ class QATTrainer(DetectionTrainer):
             state = checkpoint.state_of(ckpt, self.args.model)
             found = replace(plan(self.model, self.quant), places=tuple(r.place for r in state.activations))
             checkpoint.requantize(self.model, state)
+            self._taught_by = state.resume.get("teacher")
             origin = Origin.from_dict(state.origin)
             self.origin = origin and origin.at(str(self.args.data))
         else:
@@ -178,6 +179,8 @@ class QATTrainer(DetectionTrainer):
                 checkpoint.steps_into(self.model, earlier)
             if earlier is not None:
                 checkpoint.ranges_into(self.model, earlier, self.quant)
+        if self._distill_model is not None:
+            self._find_teacher(absolute(self._distill_model))
         if self.args.compile:
             check_compiled(self.model, self.args.compile, self.device)
         if RANK in {-1, 0}:
@@ -186,14 +189,30 @@ class QATTrainer(DetectionTrainer):
 
     def _setup_train(self) -> None:
         """Set up as the host does, then note what the training began from: the host may mend pictures as it scans."""
-        super()._setup_train()
-        hooks.add_penalties(unwrap_model(self.model))
+        self._distill_model, self.args.distill_model = self.args.distill_model, None  # its own way is not for the host
+        try:
+            super()._setup_train()
+        finally:
+            self.args.distill_model = self._distill_model
+        live = unwrap_model(self.model)
+        hooks.add_penalties(live)
+        if self._teacher is not None:
+            teacher = self._teacher.to(self.device)
+            live.criterion = distilling.Distillation(hooks.loss_of(live), teacher, self.args.dis)
         if RANK in {-1, 0}:
             if self.origin is None and not self.resume:
-                model = identify_model(self.args.model, self.args.pretrained, unwrap_model(self.model).yaml)
+                model = identify_model(self.args.model, self.args.pretrained, live.yaml)
                 self.origin = Origin(data=identify_data(self.args.data), model=model)
             history.note_run(self.save_dir, self.origin, self._asked)
             self._note_settings()  # the host has rounded the image size, fitted the batch and chosen the optimizer
+
+    def _find_teacher(self, path: Path) -> None:
+        """Load the model that teaches; a resumed run has to find the one that it began with."""
+        self._teacher = distilling.load_teacher(path, self.model, self.data["names"])
+        found = distilling.identity(path)
+        if self._taught_by not in (None, found):
+            raise InputError(f"distill_model={path} is not what taught this run so far; name where that file is now")
+        self._distill_model, self._taught_by = str(path), found
 
     def _settings(self) -> dict[str, Any]:
         """Return the settings in force as plain data."""
@@ -355,6 +374,8 @@ class QATTrainer(DetectionTrainer):
             "ema": {k: v.detach().cpu() for k, v in latent.state_dict().items()},
             "mosaic": list(getattr(self.train_loader.dataset, "buffer", ())),
         }
+        if self._taught_by is not None:
+            resume["teacher"] = self._taught_by
         widths = {name: layer.quantizer.bits for name, layer in quantized_layers(latent).items()}
         state = checkpoint.QuantState(
             config=self.quant,
