@@ -71,10 +71,10 @@ class Distillation(ExtendedLoss):
     def terms(self, preds: Any, batch: Any) -> list[Tensor]:
         """Return one term, the mean over the answers of the head, of which models without NMS have two."""
         answers = self._ask(batch["img"])
-        pairs = list(zip(_answers(preds), answers * 2, strict=False))
-        return [self.weight / len(pairs) * sum(disagreement(*pair) for pair in pairs)]
+        found = [disagreement(*pair) for pair in zip(_answers(preds), answers * 2, strict=False)]
+        return [self.weight * torch.stack(found).mean()]
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     @torch.no_grad()
     def _ask(self, pictures: Tensor) -> list[Mapping[str, Tensor]]:
         return _answers(self.teacher(pictures))
@@ -103,7 +103,7 @@ def disagreement(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -
 
 def _sides(student: Tensor, teacher: Tensor) -> Tensor:
     """Return the mean divergence of the four sides at each place, [N, A]."""
-    ours, theirs = (boxes.float().unflatten(1, (4, -1)) for boxes in (student, teacher))
+    ours, theirs = (boxes.float().view(len(boxes), 4, -1, boxes.shape[-1]) for boxes in (student, teacher))
     if ours.shape[2] == 1:
         return (ours - theirs).abs().mean((1, 2))
     known = theirs.log_softmax(2)
