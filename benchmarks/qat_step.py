@@ -16,6 +16,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -27,6 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ultralytics.cfg import get_cfg
 from ultralytics.nn.tasks import DetectionModel
 
+from yolo_qreg.activations import calibrate
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.host.model import quantize_detector
 from yolo_qreg.patch import quantized_layers
@@ -40,6 +42,7 @@ VARIANTS = {
     "dorefa 2": QuantConfig(method="dorefa", bits=2),
     "lsq 8": QuantConfig(method="lsq", bits=8),
     "lsq 4 per channel": QuantConfig(method="lsq", bits=4, per_channel=True),
+    "lsq 8, activations 8": QuantConfig(method="lsq", bits=8, activations=8),
 }
 
 
@@ -67,6 +70,14 @@ class Composed(DoReFaQuantizer):
         t = torch.tanh(weight)
         position = (t / (2 * t.abs().max()) + 0.5) * n
         return 2 * (position + (position.round() - position).detach()) / n - 1
+
+
+def quantized(config: QuantConfig | None, pictures: torch.Tensor, net: nn.Module) -> None:
+    """Quantize as a training does, ranges of activations from the pictures."""
+    if config is not None:
+        quantize_detector(net, config)
+        if config.activations is not None:
+            calibrate(net, [pictures])
 
 
 def one_by_one(net: nn.Module) -> None:
@@ -121,13 +132,13 @@ def brevitas(net: nn.Module) -> None:
 
 
 class Counter(TorchDispatchMode):
-    """Counts what is dispatched."""
+    """Counts what is dispatched, views of tensors apart: they start nothing."""
 
     count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Count one."""
-        self.count += 1
+        self.count += not func.is_view
         return func(*args, **(kwargs or {}))
 
 
@@ -177,8 +188,7 @@ def main(model: str, imgsz: int, batch: int, repeats: int, device: str, threads:
         "bboxes": torch.rand(boxes, 4, device=place) * 0.4 + 0.3,
     }
     variants: dict[str, Callable[[nn.Module], object]] = {
-        name: (lambda net, config=config: config and quantize_detector(net, config))  # type: ignore[misc]
-        for name, config in VARIANTS.items()
+        name: partial(quantized, config, data["img"]) for name, config in VARIANTS.items()
     }
     variants |= {"dorefa 8 one by one": one_by_one, "dorefa 8 composed": composed}
     if find_spec("modelopt"):

@@ -103,7 +103,7 @@ def disagreement(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -
 
 def _sides(student: Tensor, teacher: Tensor) -> Tensor:
     """Return the mean divergence of the four sides at each place, [N, A]."""
-    ours, theirs = (boxes.float().view(len(boxes), 4, -1, boxes.shape[-1]) for boxes in (student, teacher))
+    ours, theirs = (boxes.float().reshape(len(boxes), 4, -1, boxes.shape[-1]) for boxes in (student, teacher))
     if ours.shape[2] == 1:
         return (ours - theirs).abs().mean((1, 2))
     known = theirs.log_softmax(2)

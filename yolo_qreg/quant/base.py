@@ -157,6 +157,21 @@ def per_output_channel(scale: Tensor, weight: Tensor) -> Tensor:
     return scale.view(-1, *[1] * (weight.ndim - 1)) if scale.ndim else scale
 
 
+def spread(scales: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
+    """Return scales of shape [] or [O], one for each weight, repeated to the weights' shapes by one operation.
+
+    Operations over lists of tensors are one kernel on a GPU only where shapes are the same; scales that broadcast would
+    take one for each layer.
+    """
+    shares = [weight.numel() // scale.numel() for scale, weight in zip(scales, weights, strict=True)]
+    repeats = torch.tensor(shares).repeat_interleave(torch.tensor([scale.numel() for scale in scales]))
+    joined = torch.cat([scale.reshape(-1) for scale in scales])
+    total = sum(weight.numel() for weight in weights)
+    long = joined.repeat_interleave(repeats.to(joined.device), output_size=total)
+    parts = long.split([weight.numel() for weight in weights])
+    return [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]
+
+
 class _StraightThrough(torch.autograd.Function):
     """Take the value of the second tensor and pass the gradient to the first one, unmasked and exact."""
 

@@ -6,11 +6,13 @@ n after it and one for the sign.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
+
 import torch
 from torch import Tensor
 
 from yolo_qreg.quant.base import FloatQuantizer, WeightQuantizer, straight_through
-from yolo_qreg.quant.lsq import LSQQuantizer, lsq
+from yolo_qreg.quant.lsq import LSQQuantizer, lsq, lsq_together
 
 AUTO = "auto"
 MOST_FRACTION = 26
@@ -53,6 +55,16 @@ class FixedQuantizer(WeightQuantizer):
     def forward(self, weight: Tensor) -> Tensor:
         """Return the quantized weight."""
         return lsq(weight, self.scale(weight), self.bits)
+
+    def group(self) -> Hashable:
+        """Return the width."""
+        return self.bits
+
+    @staticmethod
+    def together(quantizers: Sequence[FixedQuantizer], weights: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return the quantized weights of layers of one width."""
+        fractions = torch.stack([quantizer.fraction for quantizer in quantizers])
+        return lsq_together(weights, torch.exp2(-fractions.round()).unbind(), quantizers[0].bits)
 
     def codes(self, weight: Tensor) -> Tensor:
         """Return k + 2**(bits - 1), as uint8."""

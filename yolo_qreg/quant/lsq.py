@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from yolo_qreg.quant.base import WeightQuantizer, per_output_channel
+from yolo_qreg.quant.base import WeightQuantizer, per_output_channel, spread
 from yolo_qreg.quant.oscillation import DAMPENING, FREEZING, Tracker, rising
 
 SMALLEST_STEP = 1e-8
@@ -55,13 +55,13 @@ def _gradients(grad: Tensor, ratio: Tensor, step: Tensor, limits: tuple[int, int
 
 
 class _LSQTogether(torch.autograd.Function):
-    """`_LSQ` of many layers with one step each: operations over all of them, but for the sums of gradients."""
+    """`_LSQ` of many layers: operations over all of them, but for the sums of gradients."""
 
     @staticmethod
     def forward(ctx: Any, bits: int, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         weights, steps = tensors[:count], tensors[count:]
         qn, qp = ctx.range = clip_range(bits)
-        wide = torch.stack(steps).clamp_min(SMALLEST_STEP).unbind()
+        wide = spread(torch._foreach_clamp_min(steps, SMALLEST_STEP), weights)
         ratio = torch._foreach_div(weights, wide)
         ctx.save_for_backward(*ratio, *tensors)
         found = torch._foreach_clamp_min(ratio, -qn)
@@ -76,7 +76,8 @@ class _LSQTogether(torch.autograd.Function):
         count, (qn, qp) = len(grads), ctx.range
         ratio, weights, steps = (ctx.saved_tensors[k * count : (k + 1) * count] for k in range(3))
         if torch.is_grad_enabled():  # to be differentiated: as layer by layer
-            ratio = [w / s.clamp_min(SMALLEST_STEP) for w, s in zip(weights, steps, strict=True)]
+            wide = [per_output_channel(s.clamp_min(SMALLEST_STEP), w) for w, s in zip(weights, steps, strict=True)]
+            ratio = [w / s for w, s in zip(weights, wide, strict=True)]
             pairs = [_gradients(*each, ctx.range) for each in zip(grads, ratio, steps, strict=True)]
             return None, None, *(pair[0] for pair in pairs), *(pair[1] for pair in pairs)
         clipped = torch._foreach_clamp_min(ratio, -qn)
@@ -85,14 +86,25 @@ class _LSQTogether(torch.autograd.Function):
         torch._foreach_add_(inside, qp)
         torch._foreach_mul_(inside, below)
         torch._foreach_sign_(inside)  # 1 between the limits, 0 on and beyond them
+        found = torch._foreach_mul(grads, inside)
+        if not any(ctx.needs_input_grad[2 + count :]):
+            return None, None, *found, *[None] * count
         slope = torch._foreach_sub(torch._foreach_round(clipped), clipped)  # 0 where clipped
         outside = torch._foreach_neg(inside)
         torch._foreach_add_(outside, 1)
         torch._foreach_mul_(outside, clipped)
         torch._foreach_add_(slope, outside)
-        sums = [product.sum() for product in torch._foreach_mul(slope, grads)]
-        torch._foreach_div_(sums, [math.sqrt(weight.numel() * qp) for weight in weights])
-        return None, None, *torch._foreach_mul(grads, inside), *sums
+        products = torch._foreach_mul(slope, grads)
+        sums = [p.flatten(1).sum(1) if step.ndim else p.sum() for p, step in zip(products, steps, strict=True)]
+        shares = [weight.numel() // step.numel() for weight, step in zip(weights, steps, strict=True)]
+        torch._foreach_div_(sums, [math.sqrt(share * qp) for share in shares])
+        return None, None, *found, *sums
+
+
+def lsq_together(weights: Sequence[Tensor], steps: Sequence[Tensor], bits: int) -> tuple[Tensor, ...]:
+    """Return `lsq` of many weights, with few operations over all of them."""
+    found: tuple[Tensor, ...] = _LSQTogether.apply(bits, len(weights), *weights, *steps)
+    return found
 
 
 def lsq(weight: Tensor, step: Tensor, bits: int) -> Tensor:
@@ -165,15 +177,13 @@ class LSQQuantizer(WeightQuantizer):
         return lsq(weight, self.step, self.bits)
 
     def group(self) -> Hashable:
-        """Return the width of a layer that has one step; others are quantized alone."""
-        return None if self.step.ndim else self.bits
+        """Return the width."""
+        return self.bits
 
     @staticmethod
     def together(quantizers: Sequence[LSQQuantizer], weights: Sequence[Tensor]) -> Sequence[Tensor]:
         """Return the quantized weights of layers of one width."""
-        steps = [quantizer.step for quantizer in quantizers]
-        found: tuple[Tensor, ...] = _LSQTogether.apply(quantizers[0].bits, len(weights), *weights, *steps)
-        return found
+        return lsq_together(weights, [quantizer.step for quantizer in quantizers], quantizers[0].bits)
 
     def codes(self, weight: Tensor) -> Tensor:
         """Return round(clip(w / s)) + Qn, which is 0 .. 2**bits - 1, as uint8."""
