@@ -168,7 +168,7 @@ def spread(scales: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
     joined = torch.cat([scale.reshape(-1) for scale in scales])
     total = sum(weight.numel() for weight in weights)
     long = joined.repeat_interleave(repeats.to(joined.device), output_size=total)
-    parts = long.split([weight.numel() for weight in weights])
+    parts = torch.split(long, [weight.numel() for weight in weights])
     return [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]
 
 
