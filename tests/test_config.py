@@ -42,6 +42,24 @@ REJECTED = [
     ({"bn_images": -1}, "bn_images=-1 must be a number of images, 0 (off) or more"),
     ({"bn_images": 1.5}, "bn_images=1.5 must be a number of images, 0 (off) or more"),
     ({"bn_images": True}, "bn_images=True must be a number of images, 0 (off) or more"),
+    ({"widths": [8]}, "widths=[8] is not a mapping; write names of convolutions and their bits"),
+    ({"widths": {0: 8}}, "widths: 0 is no name of a convolution; names look like 'model.0.conv'"),
+    ({"widths": {"a": 9}}, "widths: a=9 is out of range for dorefa; use 1-8, or 32 for float"),
+    ({"widths": {"a": True}}, "widths: a=True is out of range for dorefa; use 1-8, or 32 for float"),
+    ({"method": "lsq", "widths": {"a": 1}}, "widths: a=1 is out of range for lsq; use 2-8, or 32 for float"),
+    (
+        {"widths": {"a": 4}, "skip": ["a"]},
+        "widths say all: drop skip, first_bits and last_bits, and give 32 to what stays in float",
+    ),
+    ({"widths": {"a": 32}}, "widths leave everything in float; for the FP32 twin drop them and use bits=32"),
+    ({"widths": {"a": 4}, "bits": 3}, "bits=3 beside widths would mean nothing; drop one of them"),
+    ({"bits": 32, "grad_l1": -1}, "grad_l1=-1 must be a number, 0 (off) or more"),
+    ({"bits": 32, "grad_l1": float("nan")}, "grad_l1=nan must be a number, 0 (off) or more"),
+    (
+        {"grad_l1": 0.1},
+        "grad_l1=0.1 is for float weights that are rounded afterwards, and dorefa-8bit rounds them in the training; "
+        "use bits=32 and quantize what comes of it",
+    ),
 ]
 
 ACCEPTED: list[dict[str, Any]] = [
@@ -50,6 +68,8 @@ ACCEPTED: list[dict[str, Any]] = [
     {"bits": FLOAT_BITS, "last_bits": FLOAT_BITS, "first_bits": 8},
     {"method": "lsq", "bits": 2, "per_channel": True, "init": "mse", "last_bits": 8, "skip": ("a", "b*")},
     {"method": "lsq", "bits": FLOAT_BITS, "bn_images": 300},
+    {"method": "lsq", "widths": {"a": 2, "b": 8, "c": FLOAT_BITS}},
+    {"bits": FLOAT_BITS, "grad_l1": 0.05},
 ]
 
 
@@ -87,6 +107,13 @@ def test_statistics_are_estimated_anew_at_few_bits(bits: int, images: int) -> No
     assert QuantConfig(bits=bits, bn_images=7).bn_images == 7
 
 
+def test_the_smallest_width_of_a_plan_says_whether_statistics_are_estimated_anew() -> None:
+    """One layer at 4 bits is enough, and `bits` is the largest width."""
+    assert QuantConfig(widths={"a": 8, "b": 4}).bn_images == 256
+    assert QuantConfig(widths={"a": 6, "b": 5}).bn_images == 0
+    assert QuantConfig(widths={"a": 6, "b": 5, "c": 32}).bits == 6
+
+
 def test_the_default_is_the_paper() -> None:
     """Without arguments: DoReFa at 8 bits on every block."""
     assert QuantConfig().to_dict() == {
@@ -103,6 +130,8 @@ def test_the_default_is_the_paper() -> None:
         "activations": None,
         "activation_method": "",
         "activation_grid": "",
+        "widths": {},
+        "grad_l1": 0.0,
     }
     assert TrainConfig().quant == QuantConfig()
 
@@ -131,6 +160,9 @@ def test_skip_becomes_a_tuple() -> None:
         (QuantConfig(), "dorefa-8bit"),
         (QuantConfig(method="lsq", bits=2), "lsq-2bit"),
         (QuantConfig(method="lsq", bits=32), "fp32"),
+        (QuantConfig(bits=32, grad_l1=0.05), "fp32-gradl1-0.05"),
+        (QuantConfig(method="lsq", widths={"a": 2, "b": 6, "c": 32}, activations=8), "lsq-2to6bit-a5e5-a8"),
+        (QuantConfig(method="lsq", widths={"a": 3, "b": 3}), "lsq-3bit-d28f"),
     ],
 )
 def test_label(config: QuantConfig, label: str) -> None:

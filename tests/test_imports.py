@@ -13,7 +13,8 @@ PACKAGE = ROOT / "yolo_qreg"
 ORDER: tuple[set[str], ...] = (
     {"errors", "processes"},
     {"files", "fonts", "pictures", "progress", "quant.registry", "settings", "trust"},
-    {"config", "sealed"},
+    {"bits_plan", "sealed"},
+    {"config"},
     {"quant"},
     {"together"},
     {"patch"},

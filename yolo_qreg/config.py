@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from yolo_qreg.bits_plan import short_hash
 from yolo_qreg.errors import InputError, did_you_mean
 from yolo_qreg.quant.registry import ACTIVATIONS, FLOAT_BITS, METHODS, MethodSpec
 
+BITS = 8
+"""The width where none is named."""
 BN_BITS = 4
 """BatchNorm statistics are re-estimated by default at this width and below."""
 BN_IMAGES = 256
@@ -47,13 +51,17 @@ class QuantConfig:
             "observer" follows the values seen. An empty string takes "lsq", where activations are quantized.
         activation_grid: "symmetric", "affine" or "unsigned", as the method has them; an empty string takes the
             method's default at that width.
+        widths: Bit width of every convolution by its name, such as {"model.0.conv": 8}, instead of one for all; 32
+            leaves one in float. `bits` is then the largest of the others. `bits_plan.read_plan` reads them from a file.
+        grad_l1: Weight of the l1 norm of the gradient by the weights of `Conv` blocks, which is added to the loss
+            of a training in float (Alizadeh et al. 2020): it makes rounding them afterwards cost less.
 
     Raises:
         InputError: If a value is out of range or the method does not honour it.
     """
 
     method: str = "dorefa"
-    bits: int = 8
+    bits: int = BITS
     per_channel: bool = False
     init: str = ""
     skip: Sequence[str] = ()
@@ -65,6 +73,8 @@ class QuantConfig:
     activations: int | None = None
     activation_method: str = ""
     activation_grid: str = ""
+    widths: Mapping[str, int] = field(default_factory=dict, hash=False)
+    grad_l1: float = 0.0
 
     def __post_init__(self) -> None:
         """Reject what the method does not honour."""
@@ -76,6 +86,7 @@ class QuantConfig:
         object.__setattr__(self, "skip", tuple(self.skip))
         for name in ("bits", "first_bits", "last_bits"):
             self._check_bits(name, getattr(self, name), optional=name != "bits")
+        self._check_widths()
         if self.per_channel and not spec.per_channel:
             raise InputError(f"per_channel=True is not defined for {self.method}; use method=lsq or drop it")
         if self.init and self.init not in spec.inits:
@@ -90,12 +101,44 @@ class QuantConfig:
                 "use method=lsq or drop it (no BatchNorm follows the output convolutions)"
             )
         if self.bn_images is None:
-            object.__setattr__(self, "bn_images", BN_IMAGES if self.bits <= BN_BITS else 0)
+            object.__setattr__(self, "bn_images", BN_IMAGES if self.fewest_bits <= BN_BITS else 0)
         if isinstance(self.bn_images, bool) or not isinstance(self.bn_images, int) or self.bn_images < 0:
             raise InputError(f"bn_images={self.bn_images!r} must be a number of images, 0 (off) or more")
         if isinstance(self.bn_tune, bool) or not isinstance(self.bn_tune, int) or self.bn_tune < 0:
             raise InputError(f"bn_tune={self.bn_tune!r} must be a number of epochs, 0 (off) or more")
         self._check_activations()
+        self._check_grad_l1()
+
+    def _check_widths(self) -> None:
+        """Check a plan, and let `bits` be its largest width."""
+        if not isinstance(self.widths, Mapping):
+            raise InputError(f"widths={self.widths!r} is not a mapping; write names of convolutions and their bits")
+        object.__setattr__(self, "widths", dict(self.widths))
+        if not self.widths:
+            return
+        for name, bits in self.widths.items():
+            if not isinstance(name, str):
+                raise InputError(f"widths: {name!r} is no name of a convolution; names look like 'model.0.conv'")
+            self._check_bits(f"widths: {name}", bits, optional=False)
+        if self.skip or self.first_bits is not None or self.last_bits is not None:
+            raise InputError("widths say all: drop skip, first_bits and last_bits, and give 32 to what stays in float")
+        quantized = [bits for bits in self.widths.values() if bits != FLOAT_BITS]
+        if not quantized:
+            raise InputError("widths leave everything in float; for the FP32 twin drop them and use bits=32")
+        if self.bits not in (BITS, max(quantized)):
+            raise InputError(f"bits={self.bits} beside widths would mean nothing; drop one of them")
+        object.__setattr__(self, "bits", max(quantized))
+
+    def _check_grad_l1(self) -> None:
+        weight = self.grad_l1
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
+            raise InputError(f"grad_l1={weight!r} must be a number, 0 (off) or more")
+        object.__setattr__(self, "grad_l1", float(weight))
+        if weight and self.bits != FLOAT_BITS:
+            raise InputError(
+                f"grad_l1={weight} is for float weights that are rounded afterwards, and {self.label} rounds them in "
+                "the training; use bits=32 and quantize what comes of it"
+            )
 
     def _check_activations(self) -> None:
         bits, method, grid = self.activations, self.activation_method, self.activation_grid
@@ -130,14 +173,31 @@ class QuantConfig:
 
     @property
     def label(self) -> str:
-        """Short name for run folders and tables, such as "dorefa-8bit", "lsq-4bit-a8", "noise-8bit-lsq" or "fp32"."""
+        """Short name for run folders and tables, such as "dorefa-8bit", "lsq-4bit-a8", "lsq-2to8bit-3fa2" or "fp32"."""
         if self.bits == FLOAT_BITS:
-            return "fp32"
+            return f"fp32-gradl1-{self.grad_l1:g}" if self.grad_l1 else "fp32"
         known = METHODS[self.method].options
         changed = {name: value for name, value in self.options.items() if value != known[name].default}
         words = [value if isinstance(value, str) else f"{name}{value}" for name, value in changed.items()]
         activations = [f"a{self.activations}"] if self.activations else []
-        return "-".join([self.method, f"{self.bits}bit", *activations, *words])
+        return "-".join([self.method, *self._width_words(), *activations, *words])
+
+    def _width_words(self) -> list[str]:
+        """Return "8bit", or of a plan what widths it has and, as others have the same, a hash."""
+        if not self.widths:
+            return [f"{self.bits}bit"]
+        span = f"{self.fewest_bits}to{self.bits}bit" if self.mixed else f"{self.bits}bit"
+        return [span, short_hash(self.widths)]
+
+    @property
+    def fewest_bits(self) -> int:
+        """The smallest width of the weights."""
+        return min(self.widths.values(), default=self.bits)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether a plan gives layers different widths, so that no single one describes the model."""
+        return len({bits for bits in self.widths.values() if bits != FLOAT_BITS}) > 1
 
     @property
     def has_codes(self) -> bool:

@@ -108,7 +108,7 @@ def test_the_command_says_all_of_a_quantization(tmp_path: Path, monkeypatch: pyt
     (_, place) = places(study, tmp_path)
     default = QuantConfig(method="lsq", bits=4).to_dict()
     same = [key for key, value in place.run.quant.to_dict().items() if value == default[key]]
-    assert same == ["method", "bits"]
+    assert same == ["method", "bits", "widths", "grad_l1"]  # the last two are of single trainings
     asked: list[TrainConfig] = []
     monkeypatch.setattr(api, "train", lambda config: asked.append(config) or tmp_path)
     assert main(command(study, place)) == 0

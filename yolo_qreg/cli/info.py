@@ -70,7 +70,7 @@ def _facts(found: Description) -> dict[str, str]:
     totals, training = found.totals, found.training
     facts = {"file": f"{found.path}", "kind": found.kind + (", FP32 twin: nothing quantized" if found.twin else "")}
     if found.config:
-        options = {k: v for k, v in found.config.to_dict().items() if k not in {"method", "bits"} and v}
+        options = {k: v for k, v in found.config.to_dict().items() if k not in {"method", "bits", "widths"} and v}
         facts["quantized"] = " ".join([found.config.label, *(f"{key}={value}" for key, value in options.items())])
         if found.config.activations and found.path.suffix == ".pt":
             facts["activations"] = (

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from yolo_qreg import inputs
+from yolo_qreg.bits_plan import read_plan
 from yolo_qreg.errors import InputError
 from yolo_qreg.quant.registry import METHODS
 from yolo_qreg.trust import trusting
@@ -50,7 +51,15 @@ class _Named(click.types.StringParamType):
         return value
 
 
+class _BitsPlan(NamedPath):
+    """A plan of widths, read."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return read_plan(super().convert(value, param, ctx))
+
+
 PATH = NamedPath(path_type=Path)
+BITS_PLAN = _BitsPlan(path_type=Path)
 FOLDER = NamedPath(path_type=Path, file_okay=False)
 CHECKPOINT = _Existing(inputs.checkpoint_of)
 DESCRIBED = _Existing(inputs.described_file)

@@ -7,13 +7,15 @@ from typing import Any
 
 import click
 
-from yolo_qreg.cli.options import CHECKPOINT, DATA, FOLDER, Variadic, listed, pairs, trust
+from yolo_qreg.cli.options import BITS_PLAN, CHECKPOINT, DATA, FOLDER, Variadic, listed, pairs, trust
 from yolo_qreg.config import BN_IMAGES, QuantConfig
+from yolo_qreg.errors import InputError
 
 
 @click.command(cls=Variadic, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("source", metavar="RUN_OR_PT", type=CHECKPOINT)
-@click.option("--bits", multiple=True, required=True, callback=listed(int), metavar="LIST", help="Such as 8,4,2.")
+@click.option("--bits", multiple=True, callback=listed(int), metavar="LIST", help="Such as 8,4,2.")
+@click.option("--bits-plan", type=BITS_PLAN, help="YAML file with a width for each layer, as allocate writes.")
 @click.option("--method", default="lsq", show_default=True, help="Weight quantizer.")
 @click.option("--option", "options", multiple=True, callback=pairs, metavar="KEY=VALUE", help="Setting of the method.")
 @click.option("--skip", multiple=True, callback=listed(), metavar="GLOBS", help="Blocks left in float: 'model.24.*'.")
@@ -29,7 +31,14 @@ from yolo_qreg.config import BN_IMAGES, QuantConfig
 @click.option("--data", type=DATA, help="Data whose training pictures are looked at.  [default: of training]")
 @click.option("--out", type=FOLDER, help="Folder of the files; beside the weights by default.")
 @trust
-def command(source: Path, bits: tuple[int, ...], data: str | None, out: Path | None, **options: Any) -> None:
+def command(
+    source: Path,
+    bits: tuple[int, ...],
+    bits_plan: dict[str, Any] | None,
+    data: str | None,
+    out: Path | None,
+    **options: Any,
+) -> None:
     """Quantize float weights without training: what quantization-aware training has to beat.
 
     The quantizers are those of `yolo-qreg train`, and the files those of a run: eval-corrupted and export take them.
@@ -40,6 +49,10 @@ def command(source: Path, bits: tuple[int, ...], data: str | None, out: Path | N
     yolo-qreg quantize runs/detect/fp32 --bits 8 --activations 8 --method dorefa
     """
     configs = [QuantConfig(bits=width, **options) for width in bits]
+    if bits_plan is not None:
+        configs.append(QuantConfig(widths=bits_plan, **options))
+    if not configs:
+        raise InputError("no width is given; name some with --bits 8,4,2, or a file with --bits-plan")
     from yolo_qreg.api import quantize
 
     for file in quantize(source, configs, out, data):

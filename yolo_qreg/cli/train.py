@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from yolo_qreg.cli.options import DATA, MODEL, RUN, SEED, listed, pairs, trust
+from yolo_qreg.cli.options import BITS_PLAN, DATA, MODEL, RUN, SEED, listed, pairs, trust
 from yolo_qreg.config import QuantConfig, TrainConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.settings import check_settings, parse_settings
@@ -22,6 +22,7 @@ from yolo_qreg.settings import check_settings, parse_settings
     help="dorefa, lsq, noise, binaryconnect, ternary, fixed, dynamic-fixed, or one of another package.",
 )
 @click.option("--bits", default="8", show_default=True, help="1-8 (lsq: 2-8), or 32 for the FP32 twin.")
+@click.option("--bits-plan", type=BITS_PLAN, help="YAML file with a width for each layer, as allocate writes.")
 @click.option("--progressive", is_flag=True, help="With --bits 8,4,2: train each from the one before.")
 @click.option("--option", "options", multiple=True, callback=pairs, metavar="KEY=VALUE", help="Setting of the method.")
 @click.option("--data", type=DATA, default="voc", show_default=True, help="voc, shapes or a data set's YAML file.")
@@ -49,6 +50,13 @@ from yolo_qreg.settings import check_settings, parse_settings
     help="Signed, with a zero point, or without negative values.  [default: symmetric at 8 bits, affine below]",
 )
 @click.option(
+    "--grad-l1",
+    type=float,
+    default=0.0,
+    metavar="LAMBDA",
+    help="With --bits 32: add LAMBDA times the l1 norm of the gradient to the loss, so that rounding costs less later.",
+)
+@click.option(
     "--resume",
     type=RUN,
     help="Continue this run (folder or last.pt); --data says where its data set is now, if it was moved.",
@@ -63,6 +71,7 @@ def command(settings: tuple[str, ...], resume: Path | None, **options: Any) -> N
     yolo-qreg train --bits 8 --method dorefa
     yolo-qreg train --bits 4 --method lsq --data shapes epochs=20 imgsz=320
     yolo-qreg train --bits 8,4,2 --progressive --method lsq --data shapes epochs=20
+    yolo-qreg train --bits-plan plan.yaml --method lsq --data shapes epochs=20
     yolo-qreg train --resume runs/detect/dorefa-8bit
     yolo-qreg train --resume runs/detect/dorefa-8bit --data moved/data.yaml device=1
     """
@@ -81,7 +90,11 @@ def command(settings: tuple[str, ...], resume: Path | None, **options: Any) -> N
         folders = [api.resume(resume, passed, data)]
     else:
         data, model, seed = options.pop("data"), options.pop("model"), options.pop("seed")
-        quants = _quants(options.pop("bits"), progressive=options.pop("progressive"), **options)
+        if options["bits_plan"] is not None:
+            for name in ("bits", "progressive"):
+                if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+                    raise InputError(f"--{name} and --bits-plan both say widths; drop one of them")
+        quants = _quants(**options)
         config = TrainConfig(quant=quants[0], data=data, model=model, seed=seed, settings=passed)
         from yolo_qreg.api import train, train_in_turn
 
@@ -90,8 +103,10 @@ def command(settings: tuple[str, ...], resume: Path | None, **options: Any) -> N
         click.echo(f"\nResults: {folder}\nWeights: {folder / 'weights' / 'best.pt'} (loads in plain Ultralytics)")
 
 
-def _quants(bits: str, *, progressive: bool, **options: Any) -> list[QuantConfig]:
+def _quants(*, bits: str, bits_plan: dict[str, Any] | None, progressive: bool, **options: Any) -> list[QuantConfig]:
     """Return what is trained, all of it checked before anything is."""
+    if bits_plan is not None:
+        return [QuantConfig(widths=bits_plan, **options)]
     try:
         widths = [int(word) for word in bits.split(",")]
     except ValueError as error:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from yolo_qreg.config import QuantConfig
 from yolo_qreg.data import shapes_spec
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.results import Model
@@ -116,7 +117,7 @@ def _subject(path: Path, name: str, digest: str) -> Subject:
         file=path.name,
         sha256=digest,
         method=trained.method if trained else None,
-        bits=max(set(widths), key=widths.count) if widths else trained.bits if trained else FLOAT_BITS,
+        bits=_width(widths, trained),
         size_mb=size / 1e6,
         run=folder,
     )
@@ -125,6 +126,15 @@ def _subject(path: Path, name: str, digest: str) -> Subject:
     training = past.training if past else own
     data = training.origin.data.path if training and training.origin else found.training.data
     return Subject(model, path, found.training.imgsz, data, found.names, training)
+
+
+def _width(widths: list[int], trained: QuantConfig | None) -> int | None:
+    """Return the width of most layers; None where a plan gave them several."""
+    if trained is not None and trained.mixed:
+        return None
+    if widths:
+        return max(set(widths), key=widths.count)
+    return trained.bits if trained else FLOAT_BITS
 
 
 def training_size(chosen: Iterable[Subject]) -> int | None:

@@ -325,8 +325,13 @@ def _compose(
             imgsz=settings.get("imgsz"),
             metrics={k: float(v) for k, v in metrics.items() if v is not None and math.isfinite(v)},
         ),
-        past=Training(dict(args), Origin.from_dict((facts.get(checkpoint.KEY) or {}).get("origin"))),
+        past=Training(_learned(args, config), Origin.from_dict((facts.get(checkpoint.KEY) or {}).get("origin"))),
     )
+
+
+def _learned(args: Mapping[str, Any], config: QuantConfig | None) -> dict[str, Any]:
+    """Return the settings of a training; the host drops those that are not its own when it ends."""
+    return dict(args) | ({} if config is None else {"quant": config.to_dict()})
 
 
 def _contents(path: Path) -> tuple[int, str]:

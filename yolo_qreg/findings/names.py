@@ -18,12 +18,13 @@ def kind_of(method: str | None, bits: int | None) -> str:
 
     Example:
         >>> kind_of("dorefa", 8), kind_of(None, 32), kind_of("lsq", None)
-        ('8-bit DoReFa', 'FP32', 'LSQ')
+        ('8-bit DoReFa', 'FP32', 'mixed-width LSQ')
     """
     if bits == FLOAT_BITS:
         return "FP32"
-    words = [f"{bits}-bit" if bits else "", method_title(method) if method else ""]
-    return " ".join(word for word in words if word) or "unknown"
+    if method is None:
+        return f"{bits}-bit" if bits else "unknown"
+    return f"{bits}-bit {method_title(method)}" if bits else f"mixed-width {method_title(method)}"
 
 
 def short_names(models: Sequence[Model]) -> dict[str, str]:

@@ -68,7 +68,7 @@ class Distillation(ExtendedLoss):
         super().__init__(inner)
         self.teacher, self.weight = teacher, weight
 
-    def terms(self, preds: Any, batch: Any) -> list[Tensor]:
+    def terms(self, loss: Tensor, preds: Any, batch: Any) -> list[Tensor]:
         """Return one term, the mean over the answers of the head, of which models without NMS have two."""
         answers = self._ask(batch["img"])
         found = [disagreement(*pair) for pair in zip(_answers(preds), answers * 2, strict=False)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from yolo_qreg.patch import QuantConv2d, quantized_layers
 from yolo_qreg.quant.activations import ActivationQuantizer
 from yolo_qreg.quant.base import WeightQuantizer
 
+LossScale = Callable[[Tensor], Tensor]
 _ADAM_LIKE = (optim.Adam, optim.AdamW, optim.Adamax, optim.NAdam, optim.RAdam)
 
 
@@ -102,15 +103,15 @@ class ExtendedLoss:
     def __init__(self, inner: Any) -> None:
         self.inner = inner
 
-    def terms(self, preds: Any, batch: Any) -> list[Tensor]:
-        """Return the further terms of the loss of one picture, each [] and differentiable."""
+    def terms(self, loss: Tensor, preds: Any, batch: Any) -> list[Tensor]:
+        """Return the further terms of the loss of one picture, each [] and differentiable; `loss` is the batch's."""
         raise NotImplementedError
 
     def __call__(self, preds: Any, batch: Any) -> tuple[Tensor, Any]:
         loss, items = self.inner(preds, batch)
         if not torch.is_grad_enabled():
             return loss, items
-        terms = [term.reshape(1) * len(batch["img"]) for term in self.terms(preds, batch)]
+        terms = [term.reshape(1) * len(batch["img"]) for term in self.terms(loss, preds, batch)]
         return torch.cat([loss.reshape(-1), *terms]), items
 
     def __getattr__(self, name: str) -> Any:
@@ -126,11 +127,41 @@ class _Penalized(ExtendedLoss):
         super().__init__(inner)
         self.layers = layers
 
-    def terms(self, preds: Any, batch: Any) -> list[Tensor]:
+    def terms(self, loss: Tensor, preds: Any, batch: Any) -> list[Tensor]:
         """Return the penalties of those that have one now."""
         with torch.autocast(batch["img"].device.type, enabled=False):
             found = [layer.quantizer.penalty(layer.weight.float()) for layer in self.layers]
         return [term for term in found if term is not None]
+
+
+class GradientL1(ExtendedLoss):
+    """A loss with the l1 norm of its gradient by the weights added (Alizadeh et al. 2020, arXiv:2002.07520).
+
+    Rounding is a perturbation of bounded size, whose first-order effect on the loss is at most that bound times this
+    norm.
+
+    Args:
+        inner: The loss.
+        layers: Whose weights are meant; those that are frozen are left out.
+        weight: Of the norm.
+        loss_scale: Returns, for a 1 on the loss's device, by what automatic mixed precision multiplies the loss.
+    """
+
+    def __init__(self, inner: Any, layers: Collection[QuantConv2d], weight: float, loss_scale: LossScale) -> None:
+        super().__init__(inner)
+        self.layers, self.weight, self.loss_scale = layers, weight, loss_scale
+
+    def terms(self, loss: Tensor, preds: Any, batch: Any) -> list[Tensor]:
+        """Return one term; none where all weights are at rest."""
+        weights = [layer.weight for layer in self.layers if layer.weight.requires_grad]
+        if not weights:
+            return []
+        with torch.autocast(loss.device.type, enabled=False):
+            scale = self.loss_scale(torch.ones((), device=loss.device))  # half-precision gradients vanish without it
+            found = torch.autograd.grad(loss.sum() * scale, weights, create_graph=True, allow_unused=True)
+            norm = torch.cat([part.flatten() for part in found if part is not None]).abs().sum()
+            norm = norm / (scale * len(batch["img"]))
+        return [self.weight * norm.where(norm.isfinite(), 0)]  # of an overflow, whose step the scaler skips
 
 
 def _overriding(hook: str, layers: Collection[QuantConv2d]) -> list[QuantConv2d]:

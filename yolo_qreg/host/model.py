@@ -14,9 +14,9 @@ from ultralytics.nn.modules.head import Detect
 
 from yolo_qreg.activations import Place, find_places, place_quantizers
 from yolo_qreg.config import STRIDE, QuantConfig
-from yolo_qreg.errors import InputError
+from yolo_qreg.errors import InputError, did_you_mean
 from yolo_qreg.patch import quantize_convs
-from yolo_qreg.quant.registry import FLOAT_BITS
+from yolo_qreg.quant.registry import FLOAT_BITS, METHODS
 
 _FAMILIES = {
     "RTDETRDecoder": "RT-DETR",
@@ -96,11 +96,14 @@ def plan(model: nn.Module, config: QuantConfig) -> Plan:
     """Decide which convolutions of `model` are quantized at how many bits.
 
     Raises:
-        InputError: If a skip pattern matches no `Conv` block, or nothing is left to quantize.
+        InputError: If a skip pattern matches no `Conv` block, nothing is left to quantize, or a plan of widths is for
+            another model.
     """
     blocks = conv_block_names(model)
     if not blocks:
         raise InputError(f"{type(model).__name__} has no Conv block to quantize; use a detection model of Ultralytics")
+    if config.widths:
+        return _planned(model, config, blocks)
     for pattern in config.skip:
         if not any(_matches(name, pattern) for name in blocks):
             raise InputError(f"skip={pattern!r} matches no Conv block; names look like {blocks[0]!r}")
@@ -115,6 +118,29 @@ def plan(model: nn.Module, config: QuantConfig) -> Plan:
         raise InputError(
             f"skip={list(config.skip)} leaves nothing to quantize; loosen it (there are {len(blocks)} blocks)"
         )
+    return _with_floats(model, bits)
+
+
+def _planned(model: nn.Module, config: QuantConfig, blocks: list[str]) -> Plan:
+    """Return what a plan of widths says, in the order of the model, checked against it."""
+    outputs = output_conv_names(model)
+    for name in config.widths:
+        if name not in blocks and name not in outputs:
+            raise InputError(f"bits plan: {name!r} is no convolution that is quantized; {did_you_mean(name, blocks)}")
+    if missing := [name for name in blocks if name not in config.widths]:
+        count = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise InputError(f"bits plan: {missing[0]!r}{count} of {len(blocks)} blocks missing; give each a width, or 32")
+    bits = {name: config.widths[name] for name in [*blocks, *outputs] if name in config.widths}
+    bits = {name: width for name, width in bits.items() if width != FLOAT_BITS}
+    if not METHODS[config.method].keeps_scale and (wrong := [name for name in outputs if name in bits]):
+        raise InputError(
+            f"bits plan: {wrong[0]!r} has no BatchNorm behind it, and {config.method} changes the weights' scale; give "
+            "it 32, or use lsq"
+        )
+    return _with_floats(model, bits)
+
+
+def _with_floats(model: nn.Module, bits: dict[str, int]) -> Plan:
     convs = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
     return Plan(bits, tuple(name for name in convs if name not in bits))
 

@@ -113,7 +113,7 @@ class Training:
 
     def _schedule(self, other: Training) -> tuple[str, ...]:
         keys = [key for key in (*DEFAULT_CFG_DICT, "augmentations") if key not in _NOT_LEARNED]
-        pairs = ((key, *(_setting(t.settings, key) for t in (self, other))) for key in ("seed", *keys))
+        pairs = ((key, *(_setting(t.settings, key) for t in (self, other))) for key in ("seed", "grad_l1", *keys))
         return tuple(f"{key} {mine} against {theirs}" for key, mine, theirs in pairs if mine != theirs)
 
 
@@ -188,6 +188,8 @@ def confirm_data(given: str | Path | None, recorded: DataIdentity, run: str | Pa
 
 
 def _setting(settings: Mapping[str, Any], key: str) -> Any:
+    if key == "grad_l1":  # the one thing in the loss that is no setting of the host
+        return (settings.get("quant") or {}).get(key, 0.0)
     value = settings.get(key, DEFAULT_CFG_DICT.get(key))
     return list(value) if isinstance(value, tuple) else value
 

@@ -181,6 +181,11 @@ class QATTrainer(DetectionTrainer):
                 checkpoint.ranges_into(self.model, earlier, self.quant)
         if self._distill_model is not None:
             self._find_teacher(absolute(self._distill_model))
+        if self.args.compile and self.quant.grad_l1:
+            raise InputError(
+                f"compile={self.args.compile} has no gradients of gradients, which grad_l1={self.quant.grad_l1:g} "
+                "needs; drop compile"
+            )
         if self.args.compile:
             check_compiled(self.model, self.args.compile, self.device)
         if RANK in {-1, 0}:
@@ -199,6 +204,13 @@ class QATTrainer(DetectionTrainer):
         if self._teacher is not None:
             teacher = self._teacher.to(self.device)
             live.criterion = distilling.Distillation(hooks.loss_of(live), teacher, self.args.dis)
+        if self.quant.grad_l1:  # last: of all that is trained on
+            live.criterion = hooks.GradientL1(
+                hooks.loss_of(live),
+                quantized_layers(live).values(),
+                self.quant.grad_l1,
+                lambda one: self.scaler.scale(one),
+            )
         if RANK in {-1, 0}:
             if self.origin is None and not self.resume:
                 model = identify_model(self.args.model, self.args.pretrained, live.yaml)

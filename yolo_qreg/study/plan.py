@@ -22,6 +22,8 @@ PLAN = "study.yaml"
 """What a study's folder says that it holds."""
 GRID = ("methods", "bits", "seeds")
 """What may grow in a study that was begun."""
+OF_ONE_TRAINING = ("widths", "grad_l1")
+"""Settings of `QuantConfig` that no grid has."""
 OWN = ("project", "name", "save_dir", "exist_ok")
 """Settings of the host by which a study puts its trainings into its folder."""
 MACHINE = ("device", "workers", "cache")
@@ -123,6 +125,8 @@ class Study:
         for method, settings in self.quant.items():
             if method not in self.methods or not isinstance(settings, Mapping):
                 raise InputError(f"quant: {method!r} is not one of methods with settings below it; correct it")
+            if given := [key for key in OF_ONE_TRAINING if key in settings]:
+                raise InputError(f"quant: {given[0]} is of single trainings; drop it, and use the train command")
         if given := [key for key in OWN if key in self.train]:
             raise InputError(f"train: {given[0]} is set by the study; drop it, and name the study's folder with --out")
         if not _whole(epochs := self.epochs) or epochs < 1:
