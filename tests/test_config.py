@@ -168,3 +168,27 @@ def test_skip_becomes_a_tuple() -> None:
 def test_label(config: QuantConfig, label: str) -> None:
     """Folders and tables call a configuration by method and width, and the twin by its own name."""
     assert config.label == label
+
+
+@pytest.mark.parametrize(
+    ("settings", "label"),
+    [
+        ({}, "lsq-4bit"),
+        ({"per_channel": True, "last_bits": 8}, "lsq-4bit-pc-last8"),
+        ({"first_bits": 32, "skip": ["model.24.*", "model.0"]}, "lsq-4bit-first32-skip-model.24._-model.0"),
+        ({"activations": 4, "activation_grid": "symmetric"}, "lsq-4bit-a4-symmetric"),
+        ({"activations": 8, "activation_method": "pact"}, "lsq-4bit-a8-pact"),
+        ({"options": {"oscillations": "freeze"}}, "lsq-4bit-freeze"),
+    ],
+)
+def test_full_label(settings: dict[str, Any], label: str) -> None:
+    """Files are told apart by every setting that changes weights."""
+    assert QuantConfig(method="lsq", bits=4, **settings).full_label == label
+
+
+def test_long_patterns_are_hashed() -> None:
+    """Names of files stay short, and differ where patterns do."""
+    names = {QuantConfig(skip=[f"model.{i}.cv{k}.conv" for k in range(9)]).full_label for i in range(3)}
+    names |= {QuantConfig(skip=[pattern]).full_label for pattern in ("model.2", "model.2*", "model.2?", "a/b")}
+    assert len(names) == 7
+    assert all(len(name) < 40 and "/" not in name for name in names)

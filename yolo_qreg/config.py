@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -21,6 +23,9 @@ RANGES = ("minmax", "percentile", "mse")
 """How ranges of activations are chosen."""
 Runtime = Literal["openvino", "ort", "tensorrt"]
 """For which an int8 graph is laid out."""
+MOST_IN_NAMES = 40
+"""Characters of patterns that stand in a label; of longer ones a hash does."""
+_FIT_FOR_NAMES = re.compile(r"[A-Za-z0-9.*-]+")
 STRIDE = 32
 """What image sizes are multiples of."""
 
@@ -198,6 +203,20 @@ class QuantConfig:
     def mixed(self) -> bool:
         """Whether a plan gives layers different widths, so that no single one describes the model."""
         return len({bits for bits in self.widths.values() if bits != FLOAT_BITS}) > 1
+
+    @property
+    def full_label(self) -> str:
+        """`label` with the other settings by which weights differ, such as "lsq-4bit-pc-last8"; fit for file names."""
+        found = ["pc"] if self.per_channel else []
+        found += [f"{name}{bits}" for name in ("first", "last") if (bits := getattr(self, f"{name}_bits"))]
+        if self.activations:
+            spec = ACTIVATIONS[self.activation_method]
+            found += [self.activation_method] * (self.activation_method != next(iter(ACTIVATIONS)))
+            found += [self.activation_grid] * (self.activation_grid != spec.grid(self.activations))
+        skipped = "-".join(self.skip)
+        if len(skipped) > MOST_IN_NAMES or not _FIT_FOR_NAMES.fullmatch(skipped):
+            skipped = hashlib.sha256(skipped.encode()).hexdigest()[:8] if skipped else ""
+        return "-".join([self.label, *found, *([f"skip-{skipped.replace('*', '_')}"] if skipped else [])])
 
     @property
     def has_codes(self) -> bool:

@@ -30,7 +30,7 @@ def files(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> dict[in
     out = tmp_path_factory.mktemp("ptq")
     given = ["quantize", str(trained("twin").folder), "--bits", "8", "2", "--activations", "8", "--bn-images", "8"]
     assert main([*given, "--out", str(out)]) == 0
-    return {bits: out / f"run-lsq-{bits}bit-a8-ptq.pt" for bits in (8, 2)}
+    return {bits: out / f"run-lsq-{bits}bit-a8-bn8-ptq.pt" for bits in (8, 2)}
 
 
 @pytest.mark.parametrize("bits", [8, 2])
@@ -105,7 +105,7 @@ def test_what_has_no_float_weights_is_refused(
         ([twin, "--bits", "32"], "fp32 has no codes"),
         ([twin, "--bits", "8", "--option", "like=lsq"], "options: 'like' is not one that lsq has"),
         ([twin, "--bits", "8", "--first-bits", "9"], "first_bits=9 is out of range"),
-        ([twin, "--bits", "8,4,8"], "lsq-8bit-ptq.pt would be written twice; give each width once"),
+        ([twin, "--bits", "8,4,8"], "lsq-8bit-ptq.pt would be written twice"),
         ([twin, "--bits", "8", "--out", f"{twin}/none"], "is no folder"),
     ):
         assert main(["quantize", *words]) == 2
@@ -117,5 +117,5 @@ def test_the_function_writes_one_file_for_each_configuration(trained: Trained, d
     """A named data set is looked at; DoReFa's weights are those of a training at its start."""
     configs = [QuantConfig(bits=bits, bn_images=4) for bits in (1, 4)]
     written = quantize(trained("twin").best, configs, tmp_path, data)
-    assert [path.name for path in written] == ["run-dorefa-1bit-ptq.pt", "run-dorefa-4bit-ptq.pt"]
+    assert [path.name for path in written] == ["run-dorefa-1bit-bn4-ptq.pt", "run-dorefa-4bit-bn4-ptq.pt"]
     assert [max(layer.levels_used for layer in describe(path).layers) for path in written] == [2, 16]

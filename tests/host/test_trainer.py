@@ -21,7 +21,7 @@ from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
 
-from yolo_qreg import QATTrainer, QuantConfig, health, health_log
+from yolo_qreg import QATTrainer, QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.host import checkpoint
 from yolo_qreg.host.model import quantize_detector
@@ -512,45 +512,3 @@ def test_a_skip_pattern_that_matches_nothing_stops_the_run(data: Path, tmp_path:
     trainer = QATTrainer(overrides=overrides(data, tmp_path, QuantConfig(skip=["nothing*"])))
     with pytest.raises(InputError, match=r"^skip='nothing\*' matches no Conv block"):
         trainer.train()
-
-
-# ------------------------------------------------------------------------------------------------ several processes
-
-
-def test_workers_of_a_multi_gpu_run_get_the_settings(data: Path, tmp_path: Path) -> None:
-    """What the host hands its workers rebuilds the trainer in a fresh process, with class and settings unchanged.
-
-    The script is the host's own, cut off before it trains: there the model is set up instead.
-    """
-    pytest.importorskip("cloudpickle")
-    from ultralytics.utils.dist import ddp_cleanup, generate_ddp_file
-
-    trainer = QATTrainer(overrides=overrides(data, tmp_path, LSQ))
-    script = generate_ddp_file(trainer)
-    try:
-        code = Path(script).read_text()
-        assert "trainer.train()" in code
-        report = (
-            "trainer.setup_model(); from yolo_qreg.patch import quantized_layers; import json; "
-            "print('REPORT', json.dumps([type(trainer).__module__, type(trainer).__qualname__, trainer.args.quant, "
-            "trainer.quant.to_dict(), len(quantized_layers(trainer.model))]))"
-        )
-        worker = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}  # as torch.distributed.run sets them
-        done = python(code.replace("trainer.train()", report), cwd=tmp_path, **worker)
-    finally:
-        ddp_cleanup(trainer, script)
-    (line,) = (line for line in done.stdout.splitlines() if line.startswith("REPORT "))
-    quant = LSQ.to_dict()
-    assert json.loads(line.removeprefix("REPORT ")) == ["yolo_qreg.host.trainer", "QATTrainer", quant, quant, 75]
-
-
-def test_the_health_log_is_that_of_the_live_weights(trained: Trained) -> None:
-    """The last block of the log is what measuring the final live weights gives."""
-    run = trained("lsq")
-    rows, _ = health.measure(run.trainer.model, {})
-    with (run.folder / "quantization.csv").open() as file:
-        last = [row for row in csv.DictReader(file) if row["epoch"] == "2"]
-    assert tuple(last[0]) == health_log.COLUMNS
-    assert [(r.layer, str(r.levels_used), f"{r.sqnr_db:.4f}") for r in rows] == [
-        (row["layer"], row["levels_used"], row["sqnr_db"]) for row in last
-    ]

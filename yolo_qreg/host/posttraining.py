@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ultralytics import __version__ as host_version
 
 from yolo_qreg import activations, health
-from yolo_qreg.config import STRIDE, QuantConfig
+from yolo_qreg.config import BN_IMAGES, STRIDE, QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.files import check_writable
 from yolo_qreg.host import build, checkpoint, exporting
@@ -65,7 +65,7 @@ def quantize(
         _check(config)
     targets = [_target(path, out, config) for config in configs]
     if twice := [target for target in targets if targets.count(target) > 1]:
-        raise InputError(f"{twice[0]} would be written twice; give each width once, and --out for other settings")
+        raise InputError(f"{twice[0]} would be written twice; give each width once")
     if held is not None and held.tensors:  # in float32, where the module is rounded
         model = bake(checkpoint.requantize(model, held))
     args = ckpt.get("train_args") or {}
@@ -100,7 +100,8 @@ def _target(path: Path, out: Path | None, config: QuantConfig) -> Path:
     if not folder.is_dir():
         raise InputError(f"--out {folder} is no folder; create it first")
     check_writable(folder, "name another folder with --out")
-    return folder / f"{stem}-{config.label}-ptq.pt"
+    images = "" if config.bn_images == BN_IMAGES else f"-bn{config.bn_images}"
+    return folder / f"{stem}-{config.full_label}{images}-ptq.pt"
 
 
 def _data(path: Path, data: str | Path | None, origin: Origin | None) -> Path:

@@ -52,7 +52,7 @@ def train(config: TrainConfig) -> Path:
         InputError: If a setting, the data set or the model file is wrong.
     """
     settings = _with_recipe(check_settings(config.settings))
-    name = settings.pop("name", None) or config.quant.label
+    name = settings.pop("name", None) or config.quant.full_label
     model = str(config.model)
     check_start(model, settings.get("pretrained"))
     overrides = settings | {
