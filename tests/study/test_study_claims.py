@@ -52,6 +52,15 @@ def test_verdicts_follow_intervals(found: tuple[SeedMean | None, ...], sign: int
     assert verdict(*found, sign=sign) == expected
 
 
+def test_the_many_of_a_claim_about_most_are_decided_together() -> None:
+    """One interval of nineteen that clears 0 by a hair is what chance gives; heat maps do not colour it either."""
+    hair = SeedMean(values=((0, 1.0), (1, 1.0)), value=1.0, low=0.01, high=1.99)
+    parts = tuple(Part(estimate=estimate, sign=1) for estimate in (hair, *[OPEN] * 18))
+    for most, expected in ((False, True), (True, None)):
+        claim = Claim(key="k", group="8 bits", text="t", source="s", parts=lambda _: parts, most=most)
+        assert Judged(claim=claim, parts=parts).votes == [expected, *[None] * 18]
+
+
 @pytest.mark.parametrize(
     ("better", "worse", "expected"),
     [(10, 9, "supported"), (9, 9, "undecided"), (9, 10, "not supported"), (0, 9, "undecided"), (10, 0, "supported")],

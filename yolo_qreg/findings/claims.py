@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Literal, TypeAlias
 
 from corruptions import CORRUPTIONS
+from yolo_qreg.evaluation.estimate import decided_together
 from yolo_qreg.evaluation.results import ALL, CLEAN
 from yolo_qreg.findings import paper
 from yolo_qreg.findings.gather import Findings
@@ -44,11 +45,9 @@ class Part:
     paper: float | None = None
 
     @property
-    def agrees(self) -> bool | None:
-        """Whether the data decide for the claim; None where they decide nothing."""
-        if self.estimate is None or not self.estimate.decided:
-            return None
-        return self.estimate.value * self.sign > 0
+    def agrees(self) -> bool:
+        """Whether the number is on the side of the claim, decided or not."""
+        return self.estimate is not None and self.estimate.value * self.sign > 0
 
 
 Parts: TypeAlias = "Callable[[Findings], tuple[Part, ...]]"
@@ -85,9 +84,17 @@ class Judged:
     parts: tuple[Part, ...]
 
     @property
+    def votes(self) -> list[bool | None]:
+        """Whether each part is for the claim; None where the data decide nothing: the many of `most` all together."""
+        found = [part.estimate for part in self.parts]
+        each = [estimate is not None and estimate.decided for estimate in found]
+        decided = decided_together(found) if self.claim.most else each
+        return [part.agrees if answer else None for part, answer in zip(self.parts, decided, strict=True)]
+
+    @property
     def verdict(self) -> Verdict:
         """All parts, or most of them, decide: for it, against it, or neither."""
-        votes = [part.agrees for part in self.parts]
+        votes = self.votes
         if all(part.estimate is None for part in self.parts):
             return "not tested"
         if self.claim.most:

@@ -114,10 +114,15 @@ def print_summary(results: Results, echo: Callable[[str], object] = click.echo) 
         echo: What prints a line.
     """
     found = Comparison(results)
-    blocks = [to_text(evaluation_tables.headline(found).without("quantizer"))]
+    headline = evaluation_tables.headline(found).without("quantizer")
+    gains = evaluation_tables.gains_by_corruption(found)
+    blocks = [to_text(headline)]
     if found.compared:
-        blocks.append("Gain in points:\n" + to_text(evaluation_tables.gains_by_corruption(found), brief=True))
-        blocks.append(BLIND if found.blind else "in parentheses: undecided, the 95% interval includes 0")
+        blocks.append("Gain in points:\n" + to_text(gains, brief=True))
+    if found.compared and found.blind:
+        blocks.append(BLIND)
+    elif any(cell.ink == "undecided" for row in (*headline.rows, *gains.rows) for cell in row.cells):
+        blocks.append("in parentheses: undecided, the 95% interval includes 0")
     for line in "\n\n".join(blocks).splitlines():
         echo(line)
 

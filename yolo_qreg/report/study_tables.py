@@ -285,7 +285,7 @@ def _number(entry: Judged, part: Part) -> str:
 
 
 def _counts(entry: Judged) -> str:
-    votes = [part.agrees for part in entry.parts]
+    votes = entry.votes
     tested = sum(part.estimate is not None for part in entry.parts)
     undecided = tested - votes.count(True) - votes.count(False)
     return f"of {tested}, {votes.count(True)} are better, {votes.count(False)} worse, {undecided} undecided"
