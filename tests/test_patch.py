@@ -319,6 +319,22 @@ def test_quantizing_all_layers_at_once_changes_no_bit(net: Net, config: QuantCon
     assert calls() == (2 * 6 if at_once else 0)
 
 
+@pytest.mark.parametrize(
+    "options", [{"integer": 7}, {"integer": 4, "variant": "unet"}, {"integer": 3, "variant": "unet"}]
+)
+def test_a_range_that_makes_all_weights_zero_is_refused(net: Net, options: dict[str, Any]) -> None:
+    """Of a layer, by name; a layer of zeros is nobody's fault. The model is left as it was."""
+    config = QuantConfig(method="fixed", bits=4, options=options)
+    with pytest.raises(
+        InputError, match=r"integer=\d, variant=\w+ at 4 bits makes all weights of 'stem.0' zero, the la"
+    ):
+        quantize_convs(net, dict.fromkeys(NAMES, 4), config)
+    assert not quantized_layers(net)
+    for name in NAMES:
+        net.get_submodule(name).weight.data.zero_()
+    quantize_convs(net, dict.fromkeys(NAMES, 4), config)
+
+
 def counted(*nets: Net) -> Callable[[], int]:
     """Return what tells how often the forward passes of nets found all weights quantized."""
     seen: list[bool] = []

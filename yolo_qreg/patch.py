@@ -98,7 +98,8 @@ def quantize_convs(model: nn.Module, bits: Mapping[str, int], config: QuantConfi
         config: The method and its options.
 
     Raises:
-        InputError: If `bits` is empty, or a name is missing or not a plain convolution. The model is unchanged then.
+        InputError: If `bits` is empty, a name is missing or not a plain convolution, or all weights of a layer would
+            become zero. The model is unchanged then.
     """
     if not bits:
         raise InputError("no convolution to quantize: loosen skip, or use a model with Conv blocks")
@@ -115,6 +116,7 @@ def quantize_convs(model: nn.Module, bits: Mapping[str, int], config: QuantConfi
         options = {} if float_layer else config.options
         weight = conv.weight.detach().float()
         quantizer = kind_of.for_weight(weight, width, per_channel=config.per_channel, init=config.init, **options)
+        _check_alive(name, weight, quantizer, options)
         made[name] = QuantConv2d.from_conv(conv, quantizer)
     for name, conv in made.items():
         with torch.no_grad():
@@ -122,6 +124,17 @@ def quantize_convs(model: nn.Module, bits: Mapping[str, int], config: QuantConfi
         _replace(model, name, conv)
     quantize_one_by_one(model)
     quantize_at_once(model, quantized_layers(model).values())
+
+
+@torch.no_grad()
+def _check_alive(name: str, weight: Tensor, quantizer: WeightQuantizer, options: Mapping[str, Any]) -> None:
+    """Check that a quantizer, without draws, leaves something of a layer that training begins with."""
+    if weight.any() and not quantizer.eval()(weight).any():
+        given = ", ".join(f"{key}={value}" for key, value in options.items())
+        raise InputError(
+            f"{given} at {quantizer.bits} bits makes all weights of {name!r} zero, the largest of which is "
+            f"{weight.abs().max():.2g}; take another range (integer=auto), or more bits"
+        )
 
 
 def bake(model: M, *, activations: bool = False) -> M:

@@ -53,6 +53,18 @@ def test_resuming_repeats_the_run(run: Run, tmp_path: Path) -> None:
     assert_same(resumed.ema.ema.state_dict(), run.trainer.ema.ema.state_dict())
 
 
+@pytest.mark.parametrize("run", ["dynamic-fixed"], indirect=True)
+def test_ranges_of_gradients_do_not_depend_on_what_scales_the_loss(run: Run, train: Callable[..., Run]) -> None:
+    """AMP's factor, here doubled after each step, is taken out: the run has the bits of one without."""
+
+    def scale(trainer: QATTrainer) -> None:
+        trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8, growth_interval=1)
+
+    scaled = train(run.config, {"on_train_start": scale}, model=str(TINY), val=False)
+    assert scaled.trainer.scaler.get_scale() == 2.0**12
+    assert_same(scaled.trainer.model.state_dict(), run.trainer.model.state_dict())
+
+
 def test_what_is_saved_is_what_the_method_means(run: Run, tmp_path: Path) -> None:
     """The file holds the weights of eval mode; packed and unpacked again they are those of the plain export."""
     last = run.folder / "weights" / "last.pt"

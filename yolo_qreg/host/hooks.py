@@ -82,6 +82,15 @@ def begin_epoch(model: nn.Module, progress: float) -> None:
         layer.quantizer.begin_epoch(layer.weight.detach().float(), progress)
 
 
+def tell_loss_scale(model: nn.Module, scaler: torch.amp.GradScaler) -> None:
+    """Tell the quantizers of a model by what the loss is multiplied, which changes with steps."""
+    chosen = _overriding("loss_scaled", quantized_layers(model).values())
+    if chosen:
+        factor = scaler.get_scale()
+        for layer in chosen:
+            layer.quantizer.loss_scaled(factor)
+
+
 def add_penalties(model: Any) -> None:
     """Add what the quantizers of a detector ask for to its loss, in place."""
     chosen = _overriding("penalty", quantized_layers(model).values())

@@ -322,6 +322,7 @@ class QATTrainer(DetectionTrainer):
         drawn = draw_anew(self.args.seed, self.epoch, RANK, self.nan_recovery_attempts)
         restart_if_due(self.train_loader, drawn, first=self.epoch == self.start_epoch)
         hooks.begin_epoch(unwrap_model(self.model), self.epoch / self.epochs)
+        hooks.tell_loss_scale(unwrap_model(self.model), self.scaler)
 
     def _tunes(self) -> bool:
         """Tell whether this is one of the last epochs, in which BatchNorm alone is trained."""
@@ -345,6 +346,7 @@ class QATTrainer(DetectionTrainer):
     def optimizer_step(self) -> None:
         """Step as the host does; while BatchNorm is tuned, the averaged model follows at once."""
         super().optimizer_step()
+        hooks.tell_loss_scale(unwrap_model(self.model), self.scaler)
         if self._tunes():
             tuning.follow(self.ema.ema, unwrap_model(self.model))
 

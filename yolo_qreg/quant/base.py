@@ -94,6 +94,9 @@ class WeightQuantizer(nn.Module, ABC):
     def begin_epoch(self, weight: Tensor, progress: float) -> None:
         """Be told that an epoch begins, without gradients; `progress` is the share of the training behind, 0..1."""
 
+    def loss_scaled(self, factor: float) -> None:
+        """Be told by what the loss is multiplied from now on, as AMP does where float16 would lose small gradients."""
+
     def after_step(self, weight: Tensor) -> None:
         """Change the weight in place after a step of the optimizer, without gradients and before the moving average."""
 

@@ -108,6 +108,7 @@ class DynamicFixedQuantizer(WeightQuantizer):
         updates: Width of the stored weights, with the sign.
         period: Steps after which ranges may change.
         limit: Share of numbers that may overflow.
+        loss_scale: By what the gradients that come back are multiplied; the range is that of the gradients themselves.
     """
 
     def __init__(self, bits: int, power: Tensor, updates: int, period: int, limit: float) -> None:
@@ -115,6 +116,7 @@ class DynamicFixedQuantizer(WeightQuantizer):
         self.updates, self.period, self.limit = updates, period, limit
         self.range = Range(power)
         self.gradients = Range(torch.zeros_like(power))
+        self.loss_scale = 1.0
         self.seen: Tensor
         self.register_buffer("seen", torch.zeros((), device=power.device))
 
@@ -157,6 +159,13 @@ class DynamicFixedQuantizer(WeightQuantizer):
 
         One that is not finite is returned as it is, so that whoever scales the loss sees it.
         """
+        return self._rounded(grad / self.loss_scale) * self.loss_scale
+
+    def loss_scaled(self, factor: float) -> None:
+        """Note the factor, a power of two."""
+        self.loss_scale = factor
+
+    def _rounded(self, grad: Tensor) -> Tensor:
         peak = grad.abs().amax()
         finite = peak.isfinite()
         power = torch.where(self.seen > 0, self.gradients.whole(), integer_bits(grad))
