@@ -1,13 +1,14 @@
-"""Time of the 19 corruptions beside that of the reference, imagecorruptions 1.1.2, on the same pictures in one go.
+"""Time of the 19 corruptions beside that of the fastest public implementation, on the same pictures in one go.
 
     python benchmarks/corruptions.py photo.jpg --sizes 500x375 640x640 --severities 1 3 5 --rounds 5
     python benchmarks/corruptions.py --memory
 
-Both run on one thread, each in an environment and, for each size, a process of its own, and take turns call by call, so
-that a busy machine slows both alike. Tables show medians after one warm-up call. A call of more than three seconds is
-made once; where both sides take less than 20 ms, there are five times as many rounds. The reference needs Python 3.10
-and old packages: its environment is built on first use. `--memory` measures by how much a call of this package raises
-the peak of resident memory instead.
+Public are imagecorruptions 1.1.2 and its forks imgcorr 1.1.3 and imagecorruptions-imaug 1.1.5, which compile a loop
+with numba; for each corruption the fastest of the three counts. All run on one thread, for each size in processes of
+their own, and take turns call by call, so that a busy machine slows all alike. Tables show medians after one warm-up
+call. A call of more than three seconds is made once; where all sides take less than 20 ms, there are five times as many
+rounds. The packages need Python 3.10 and old ones: their environment is built on first use. `--memory` measures by how
+much a call of this package raises the peak of resident memory instead.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from reference_environment import REFERENCE_PYTHON, SetupError, frost_folder, reference_python
+from reference_environment import REFERENCE_PYTHON, SetupError, forks_folder, frost_folder, reference_python
 from rich.console import Console
 from rich.progress import Progress
 
@@ -44,22 +45,28 @@ WIDE_KERNELS = ("defocus_blur", "motion_blur")
 LONG_SECONDS = 3.0
 SHORT_SECONDS = 0.02
 SHORT_ROUNDS = 5
-"""How many times as many rounds there are where the calls of both sides are short, and so noisy."""
+"""How many times as many rounds there are where the calls of all sides are short, and so noisy."""
+PUBLIC = ("imagecorruptions", "imgcorr", "imaug")
+FORKS = ("imgcorr", "imaug")
 SAME_CODE = ("pixelate", "jpeg_compression")
-"""Both sides spend their time in the same code of Pillow."""
+"""All sides spend their time in the same code of Pillow."""
 
 Size = tuple[int, int]
 
 
-# The two sides
+# The sides
 
 
 class Side:
     """A process that makes calls of one side, one at a time; see `corruptions_worker`."""
 
-    def __init__(self, name: str, interpreter: str | Path, frost: Path | None = None) -> None:
+    def __init__(
+        self, name: str, interpreter: str | Path, *, frost: Path | None = None, first: Path | None = None
+    ) -> None:
         self.name = name
         environment = {**os.environ, **dict.fromkeys(THREADS, "1"), "PYTHONWARNINGS": "ignore"}
+        if first:  # where its package is looked for first
+            environment["PYTHONPATH"] = str(first)
         if frost:
             environment["CORRUPTIONS_FROST"] = str(frost)
         self._process = subprocess.Popen(
@@ -94,9 +101,9 @@ class Side:
 
 
 @contextmanager
-def side(name: str, interpreter: str | Path, frost: Path | None = None) -> Iterator[Side]:
+def side(name: str, interpreter: str | Path, **places: Path | None) -> Iterator[Side]:
     """Start a side and end it."""
-    running = Side(name, interpreter, frost)
+    running = Side(name, interpreter, **places)
     try:
         yield running
     finally:
@@ -154,28 +161,32 @@ def label(size: Size) -> str:
 
 @dataclass
 class Times:
-    """Seconds of the calls of both sides for one corruption, severity and size, over all pictures."""
+    """Seconds of the calls of each side for one corruption, severity and size, over all pictures."""
 
     size: Size
     name: str
     severity: int
-    reference: list[float] = field(default_factory=list)
-    ours: list[float] = field(default_factory=list)
+    seconds: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in (*PUBLIC, "ours")})
+
+    @property
+    def fastest(self) -> str:
+        """The fastest public package."""
+        return min(PUBLIC, key=lambda name: statistics.median(self.seconds[name]))
 
     @property
     def medians(self) -> tuple[float, float]:
-        """Median milliseconds of the reference and of this package."""
-        return 1e3 * statistics.median(self.reference), 1e3 * statistics.median(self.ours)
+        """Median milliseconds of the fastest public package and of this one."""
+        return tuple(1e3 * statistics.median(self.seconds[name]) for name in (self.fastest, "ours"))
 
     @property
     def ratio(self) -> float:
         """How many times faster this package is."""
-        reference, own = self.medians
-        return reference / own
+        public, own = self.medians
+        return public / own
 
 
 def measure(sides: dict[str, Side], times: Times, picture: str, rounds: int) -> None:
-    """Let both sides take turns on one picture and add their seconds; the first call of each is a warm-up."""
+    """Let all sides take turns on one picture and add their seconds; the first call of each is a warm-up."""
 
     def call(name: str, seed: int) -> float:
         request = {"picture": picture, "name": times.name, "severity": times.severity, "seed": seed}
@@ -185,12 +196,12 @@ def measure(sides: dict[str, Side], times: Times, picture: str, rounds: int) -> 
     if max(first.values()) < SHORT_SECONDS:
         rounds *= SHORT_ROUNDS
     for name, seconds in first.items():
-        if seconds > LONG_SECONDS:
-            getattr(times, name).append(seconds)
+        if seconds > LONG_SECONDS and name not in FORKS:  # their first call compiles
+            times.seconds[name].append(seconds)
     for seed in range(1, rounds + 1):
         for name, seconds in first.items():
-            if seconds <= LONG_SECONDS:
-                getattr(times, name).append(call(name, seed))
+            if seconds <= LONG_SECONDS or name in FORKS:
+                times.seconds[name].append(call(name, seed))
 
 
 def measure_all(
@@ -213,7 +224,7 @@ def time_table(results: Sequence[Times], size: Size, names: Sequence[str], sever
     columns = {
         level: [times for times in results if (times.size, times.severity) == (size, level)] for level in severities
     }
-    head = "".join(f" {level}: reference ms | ours ms | times faster |" for level in severities)
+    head = "".join(f" {level}: public ms | ours ms | times faster |" for level in severities)
     lines = [f"{label(size)} px, by severity", "", f"| corruption |{head}", "| --- |" + " ---: |" * 3 * len(severities)]
     for index, name in enumerate(names):
         lines.append(f"| {name} |" + "".join(_cells(*column[index].medians) for column in columns.values()))
@@ -223,6 +234,10 @@ def time_table(results: Sequence[Times], size: Size, names: Sequence[str], sever
     lines.append("| **geometric mean** |" + "".join(f" | | {mean:.2f} |" for mean in means))
     slower = [[times for times in column if times.ratio < 1] for column in columns.values()]
     lines.append("| **slower** |" + "".join(f" | | {len(column)} |" for column in slower))
+    forks = {name: [times.name for times in results if times.size == size and times.fastest == name] for name in FORKS}
+    for fork, found in forks.items():
+        if found:
+            lines += ["", f"Fastest in public is {fork} for {', '.join(dict.fromkeys(found))}."]
     for level, column in zip(severities, slower, strict=True):
         if column:
             which = ", ".join(f"{times.name} {times.ratio:.3f}" for times in column)
@@ -230,8 +245,8 @@ def time_table(results: Sequence[Times], size: Size, names: Sequence[str], sever
     return [*lines, ""]
 
 
-def _cells(reference: float, own: float) -> str:
-    return f" {reference:.2f} | {own:.2f} | {reference / own:.2f} |"
+def _cells(public: float, own: float) -> str:
+    return f" {public:.2f} | {own:.2f} | {public / own:.2f} |"
 
 
 # Memory
@@ -291,6 +306,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pictures", nargs="*", type=Path, help="resized to each size; by default a synthetic one")
     parser.add_argument("--sizes", nargs="+", type=size_argument, metavar="WxH", help="default: 500x375 640x640")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="corruptions to measure; by default all")
     parser.add_argument("--severities", nargs="+", type=int, choices=range(1, 6), default=[1, 3, 5])
     parser.add_argument("--rounds", type=int, default=5, help="calls after the warm-up")
     parser.add_argument("--python", default=f"python{REFERENCE_PYTHON}", help="builds the reference's environment")
@@ -305,21 +321,30 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+def public(forks: Path) -> Iterator[tuple[str, Path | None]]:
+    """Yield the public packages, and where each is looked for before the reference's environment."""
+    for name in PUBLIC:
+        yield name, forks if name in FORKS else None
+
+
 def run_times(args: argparse.Namespace, interpreter: Path, folder: Path) -> dict[str, Any]:
     """Measure and print times; return them."""
     pictures = write_pictures(args.pictures, args.sizes, folder)
     results: list[Times] = []
-    frost = frost_folder(interpreter)
+    frost, forks = frost_folder(interpreter), forks_folder(interpreter)
     for size in args.sizes:  # what the allocator learns at one size would change the times at the next
-        with side("reference", interpreter) as reference, side("ours", sys.executable, frost) as own:
-            about = {running.name: running.ask() for running in (reference, own)}
-            names = about["ours"]["names"]
-            results += measure_all({"reference": reference, "ours": own}, names, {size: pictures[size]}, args)
+        with ExitStack() as stack:
+            sides = {name: stack.enter_context(side(name, interpreter, first=place)) for name, place in public(forks)}
+            sides["ours"] = stack.enter_context(side("ours", sys.executable, frost=frost))
+            about = {name: running.ask() for name, running in sides.items()}
+            names = args.only or about["ours"]["names"]
+            results += measure_all(sides, names, {size: pictures[size]}, args)
     what = f"pictures: {len(args.pictures)}" if args.pictures else "a synthetic picture"
-    print(f"{machine()}\n\n- reference: {describe(about['reference']['versions'])}")
-    print(f"- ours: {describe(about['ours']['versions'])}")
+    print(f"{machine()}\n")
+    for name, one in about.items():
+        print(f"- {name}: {describe(one['versions'])}")
     rounds = (
-        f"{args.rounds} interleaved rounds ({args.rounds * SHORT_ROUNDS} where both take less than 20 ms, 1 over 3 s)"
+        f"{args.rounds} interleaved rounds ({args.rounds * SHORT_ROUNDS} where all take less than 20 ms, 1 over 3 s)"
     )
     print(f"- {what}; one thread; medians of {rounds}")
     print(f"- about equal by design, the same codec: {', '.join(SAME_CODE)}\n")

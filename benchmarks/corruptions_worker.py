@@ -1,6 +1,6 @@
 """One side of `benchmarks/corruptions.py`: makes calls on request and says what they took.
 
-    python -m benchmarks.corruptions_worker ours|reference
+    python -m benchmarks.corruptions_worker ours|imagecorruptions|imgcorr|imaug
 
 It runs in either environment, so it imports nothing that the reference's lacks. Each line on stdin is a request, each
 line on stdout its answer, both JSON: `{}` asks for versions and names, a picture with name, severity and seed for one
@@ -16,7 +16,8 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -39,25 +40,34 @@ def ours() -> tuple[Call, list[str]]:
     return call, list(CORRUPTIONS)
 
 
-def reference() -> tuple[Call, list[str]]:
-    """Return a call of imagecorruptions and the names it knows."""
-    import imagecorruptions
+def theirs(module: str) -> tuple[Call, list[str]]:
+    """Return a call of imagecorruptions, or of a fork of it, and the names it knows."""
+    read = cv2.imread
+    cv2.imread = lambda path, *args: read(str(path), *args)  # imagecorruptions-imaug names its textures by Path objects
+    package = import_module(module)
 
     def call(image: np.ndarray, name: str, severity: int, seed: int) -> np.ndarray:
-        np.random.seed(seed)  # noqa: NPY002  it draws from the global generator
-        return imagecorruptions.corrupt(image, severity, name)
+        np.random.seed(seed)  # noqa: NPY002  they draw from the global generator
+        return package.corrupt(image, severity, name)
 
-    return call, list(imagecorruptions.get_corruption_names("all"))
+    return call, list(package.get_corruption_names("all"))
 
 
-SIDES = {"ours": ours, "reference": reference}
+SIDES = {
+    "ours": ours,
+    "imagecorruptions": partial(theirs, "imagecorruptions"),
+    "imgcorr": partial(theirs, "imgcorr"),
+    "imaug": partial(theirs, "imagecorruptions"),  # from another folder
+}
+PACKAGES = {"ours": "yolo-qreg", "imaug": "imagecorruptions-imaug"}
 
 
 def versions(side: str) -> dict[str, str]:
     """Return the versions of what the side's calls run on."""
-    package = "yolo-qreg" if side == "ours" else "imagecorruptions"
+    package = PACKAGES.get(side, side)
     found = {"Python": platform.python_version(), "NumPy": np.__version__, "OpenCV": cv2.__version__}
-    for name in ("Pillow", "scipy", "scikit-image", package) if side == "reference" else ("Pillow", package):
+    old = ("Pillow", "scipy", "scikit-image", "numba", package)
+    for name in ("Pillow", package) if side == "ours" else old:
         found[name] = version(name)
     return found
 

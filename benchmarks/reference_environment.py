@@ -1,4 +1,4 @@
-"""The environment of the reference, imagecorruptions 1.1.2, which needs Python 3.10 and old packages."""
+"""The environment of the reference, imagecorruptions 1.1.2, and its forks; they need Python 3.10 and old packages."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ REFERENCE = (
     "setuptools==80.9.0",  # imagecorruptions imports pkg_resources
     "imagecorruptions==1.1.2",
 )
+FORKS = ("imgcorr==1.1.3", "imagecorruptions-imaug==1.1.5")
+"""Faster in places; the second is imported by the name of the first package, so both lie in a folder of their own."""
 REFERENCE_PYTHON = "3.10"
 UNFINISHED = ".unfinished"
 
@@ -79,6 +81,23 @@ def _build(environment: Path, python: str, interpreter: Path) -> None:
     if not _imports(interpreter):
         raise SetupError(f"imagecorruptions is installed in {environment} but does not import")
     (environment / UNFINISHED).unlink()
+
+
+def forks_folder(interpreter: Path) -> Path:
+    """Return the folder of the forks in the reference's environment, to which they are added where they are absent.
+
+    Raises:
+        SetupError: They cannot be installed.
+    """
+    folder = interpreter.parents[1] / "forks"
+    if not all((folder / name).is_dir() for name in ("imgcorr", "imagecorruptions")):
+        shutil.rmtree(folder, ignore_errors=True)
+        pip = [interpreter, "-m", "pip", "install", "--disable-pip-version-check", "-q", "--no-deps"]
+        command = [*pip, "--target", folder, *FORKS]
+        if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise SetupError(f"`{' '.join(map(str, command))}` failed; see above")
+    return folder
 
 
 def frost_folder(interpreter: Path) -> Path:
