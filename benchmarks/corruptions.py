@@ -5,10 +5,10 @@
 
 Public are imagecorruptions 1.1.2 and its forks imgcorr 1.1.3 and imagecorruptions-imaug 1.1.5, which compile a loop
 with numba; for each corruption the fastest of the three counts. All run on one thread, for each size in processes of
-their own, and take turns call by call, so that a busy machine slows all alike. Tables show medians after one warm-up
-call. A call of more than three seconds is made once; where all sides take less than 20 ms, there are five times as many
-rounds. The packages need Python 3.10 and old ones: their environment is built on first use. `--memory` measures by how
-much a call of this package raises the peak of resident memory instead.
+their own, and take turns call by call. Tables show medians of processor time, which other work on the machine changes
+little, after one warm-up call. A call of more than three seconds is made once; where all sides take less than 20 ms,
+there are five times as many rounds. The packages need Python 3.10 and old ones: their environment is built on first
+use. `--memory` measures by how much a call of this package raises the peak of resident memory instead.
 """
 
 from __future__ import annotations
@@ -346,7 +346,7 @@ def run_times(args: argparse.Namespace, interpreter: Path, folder: Path) -> dict
     rounds = (
         f"{args.rounds} interleaved rounds ({args.rounds * SHORT_ROUNDS} where all take less than 20 ms, 1 over 3 s)"
     )
-    print(f"- {what}; one thread; medians of {rounds}")
+    print(f"- {what}; one thread; medians of processor time over {rounds}")
     print(f"- about equal by design, the same codec: {', '.join(SAME_CODE)}\n")
     for size in args.sizes:
         print("\n".join(time_table(results, size, names, args.severities)))
