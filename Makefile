@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 DEMO ?= runs/demo
-HOSTS ?= oldest 8.4.180 newest
+HOSTS ?= oldest 8.4.150 newest
 TORCH ?= 2.4
 
 .PHONY: demo test test-hosts test-torch lint format install clean
@@ -27,7 +27,7 @@ demo: install
 	$(BIN)/yolo-qreg demo --out $(DEMO)
 
 test: install
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-hosts: install
 	$(BIN)/python tools/hosts.py $(HOSTS)
@@ -35,7 +35,7 @@ test-hosts: install
 test-torch:
 	mkdir -p .torch && echo "torch==$(TORCH).*" > .torch/$(TORCH).txt
 	PIP_CONSTRAINT=$(CURDIR)/.torch/$(TORCH).txt $(MAKE) install VENV=.torch/$(TORCH)
-	.torch/$(TORCH)/bin/python -m pytest -n auto --dist loadfile tests/quant tests/test_patch.py tests/host
+	.torch/$(TORCH)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder tests/quant tests/test_patch.py tests/host
 
 lint: install
 	$(BIN)/ruff check .

@@ -6,6 +6,21 @@ import os
 import signal
 import tempfile
 
+import pytest
+
+LONGEST = (
+    "study/test_cluster.py",
+    "docs/test_documents.py",
+    "study/test_study_runs.py",
+    "api/test_api.py",
+    "host/test_trainer.py",
+    "host/test_resume.py",
+    "export/test_int8.py",
+    "evaluation/test_evaluate.py",
+    "export/test_packed.py",
+)
+"""Files that a worker is busy with for a minute or more: begun first, none of them is left to one worker at the end."""
+
 collect_ignore_glob = ["*conftest.py"]  # no doctests here, and as test modules their equal names would clash
 
 # a suite in the background of a script was started to ignore Ctrl-C, and so would the commands be that tests interrupt
@@ -23,3 +38,9 @@ os.environ |= {
     "NO_ALBUMENTATIONS_UPDATE": "1",
     "OMP_NUM_THREADS": "1",
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files; `make test` keeps xdist from sorting them by how many tests they have."""
+    turn = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: turn.get(f"{item.path.parent.name}/{item.path.name}", len(turn)))

@@ -1,6 +1,6 @@
 """Run the tests that depend on Ultralytics against other releases of it, in the environment that is there.
 
-    python tools/hosts.py [--others] [--all] oldest 8.4.180 newest
+    python tools/hosts.py [--others] [--all] oldest 8.4.150 newest
 
 A release is installed alone into .hosts/, with those of its requirements that are missing, and put before the installed
 one on the path: torch and all else stay as they are. With --others the installed release is left out, because the whole
@@ -109,7 +109,18 @@ def run_tests(release: str, path: str, tests: tuple[str, ...]) -> int:
     env = {**os.environ, "PYTHONPATH": path} if path else {**os.environ}
     check = f"import ultralytics; assert ultralytics.__version__ == {release!r}, ultralytics.__version__"
     subprocess.run([sys.executable, "-c", check], env=env, check=True)
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", "--dist", "loadfile", *tests]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "auto",
+        "--dist",
+        "loadfile",
+        "--no-loadscope-reorder",
+        *tests,
+    ]
     return subprocess.run(command, env=env, cwd=ROOT, check=False).returncode
 
 

@@ -21,6 +21,7 @@ from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation import evaluate as evaluate_module
 from yolo_qreg.evaluation.result_files import load
 from yolo_qreg.host import scan as scan_module
+from yolo_qreg.host.compat import is_before
 from yolo_qreg.host.datasets import prepare_for_trainings, validation_pictures
 from yolo_qreg.host.validate import validate
 from yolo_qreg.shipped import shipped
@@ -80,7 +81,8 @@ def test_a_cut_picture_is_left_out_and_named(
     monkeypatch.setattr(evaluate_module, "Detector", None)
     with pytest.raises(InputError, match=rf"{cut.name} is not a whole picture .*\(1 in"):
         run(own, tmp_path / "strict", FP32, corruptions=("fog",), strict=True)
-    if suffix != ".avif":  # by the host's own scan as well
+    leaves_out = {".avif"} | ({".jp2"} if is_before("8.4.164") else set())
+    if suffix not in leaves_out:  # by the host's own scan as well
         with pytest.raises(InputError, match=f"{cut.name} is not a whole picture and would end a training"):
             prepare_for_trainings(own)
 
@@ -139,8 +141,9 @@ def test_turned_pictures_score_as_by_the_host(suffix: str, own: Path, tmp_path: 
         (own.parent / "labels" / "val" / f"{path.stem}.txt").write_text(text)
     ours = run(own, tmp_path / "out", FP32, corruptions=()).scores[0]
     assert ours.map50_95 > 0.2
-    theirs = validate(FP32[0], own, imgsz=160, batch=4, device="cpu")
-    assert ours.map50_95 == pytest.approx(theirs.map50_95, abs=0.02)
+    if suffix != ".avif" or not is_before("8.4.168"):  # before, the host shows them on their side
+        theirs = validate(FP32[0], own, imgsz=160, batch=4, device="cpu")
+        assert ours.map50_95 == pytest.approx(theirs.map50_95, abs=0.02)
 
 
 def grey_data(own: Path) -> Path:

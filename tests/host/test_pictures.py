@@ -14,8 +14,8 @@ from ultralytics.utils.patches import imread
 from yolo_qreg.host.compat import is_before
 from yolo_qreg.pictures import decode
 
-TIFF_AS_NOW = "8.4.184"
-"""Release from which on the host reads TIFF that is grey, has alpha or several pages as the newest does."""
+AS_NOW_SINCE = {".avif": "8.4.168", ".tif": "8.4.184"}
+"""Releases from which on the host reads these files as the newest does; older ones leave AVIF on its side, for one."""
 FLAGS = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR, 4: cv2.IMREAD_UNCHANGED}
 
 
@@ -29,8 +29,9 @@ def need(suffix: str) -> None:
     """Skip a test of files that are not to be had here, or that the installed host still reads in another way."""
     if suffix == ".avif":
         pytest.importorskip("PIL._avif")
-    if suffix == ".tif" and is_before(TIFF_AS_NOW):
-        pytest.skip(f"the host reads {suffix} so since {TIFF_AS_NOW}")
+    since = AS_NOW_SINCE.get(suffix)
+    if since is not None and is_before(since):
+        pytest.skip(f"the host reads {suffix} so since {since}")
 
 
 def write(path: Path, orientation: int = 1, mode: str = "RGB") -> Path:

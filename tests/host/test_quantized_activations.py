@@ -86,8 +86,8 @@ def test_steps_are_learned_once_and_averaged(run: Run) -> None:
     moved = [name for name, q in live.items() if q.steps() and float(q.steps()[0].detach()) != float(q.first)]
     assert len(moved) > 40  # some tensors are 0 everywhere after so few steps
     for name in moved:
-        average, last, first = (float(x) for x in (averaged[name].first, live[name].first, averaged[name].first))
-        assert average == last == first, "the first scale is kept"
+        kept = float(averaged[name].first)
+        assert kept == pytest.approx(float(live[name].first), rel=1e-6), "the first scale is kept"
     assert averaged[moved[0]].steps()[0].data_ptr() != live[moved[0]].steps()[0].data_ptr()
 
 

@@ -41,11 +41,15 @@ class Training:
     """The pictures of one training, loaded as the host's loop has them loaded, by itself or from a feeder."""
 
     def __init__(self, joined: dict[str, Any], feeder: Connection | None = None) -> None:
-        self.source = Source(joined)
+        args = joined["settings"]
+        self.source = Source(
+            joined if feeder is None else {**joined, "settings": {**args, "workers": 0, "cache": False}}
+        )
         self.loader = self.source.train_loader
         self.first = joined["epoch"]
         if feeder is not None:
-            facts = {"data": joined["data"], "stride": joined["stride"], "args": self.source.args, "epoch": 0}
+            told = SimpleNamespace(**args)
+            facts = {"data": joined["data"], "stride": joined["stride"], "args": told, "epoch": 0}
             self.trainer = SimpleNamespace(device=torch.device("cpu"), **facts)
             self.loader.dataset.buffer = joined["buffer"]
             self.loader = SharedLoader(self.loader, self.trainer, feeder)

@@ -114,6 +114,7 @@ def raw_outputs(weights: Path, pictures: Sequence[NDArray[np.float32]]) -> list[
     head = model.model[-1]
     if isinstance(head, Detect):
         head.export, head.format = True, "onnx"
+        head.max_det = min(head.max_det, _most_boxes(head, pictures[0].shape))
     found = []
     with torch.inference_mode():
         for picture in pictures:
@@ -121,6 +122,11 @@ def raw_outputs(weights: Path, pictures: Sequence[NDArray[np.float32]]) -> list[
             first = answer[0] if isinstance(answer, (tuple, list)) else answer
             found.append(first.numpy())
     return found
+
+
+def _most_boxes(head: Any, shape: Sequence[int]) -> int:
+    """Return how many boxes there are in a picture; before 8.4.120 an exporting head asks for more, and fails."""
+    return int(sum((shape[-2] // stride) * (shape[-1] // stride) for stride in head.stride.tolist()))
 
 
 @contextmanager

@@ -78,6 +78,7 @@ class QATTrainer(DetectionTrainer):
     ) -> None:
         compat.check_host(training=True)
         overrides = dict(overrides or {})
+        compat.check_settings(overrides)
         given = overrides.pop("quant", None)
         self.quant = given if isinstance(given, QuantConfig) else QuantConfig.from_dict(given or {})
         for key, reason in _REFUSED.items():
@@ -267,6 +268,8 @@ class QATTrainer(DetectionTrainer):
             return SharedLoader(super().get_dataloader(dataset_path, batch_size, rank, mode), self, feeder)
 
     def _close_dataloader_mosaic(self) -> None:
+        if not compat.closes_mosaic(self.epochs, self.args.close_mosaic):
+            return
         super()._close_dataloader_mosaic()
         if isinstance(self.train_loader, SharedLoader):
             self.train_loader.closed = True
@@ -402,6 +405,7 @@ class QATTrainer(DetectionTrainer):
         )
         ckpt[checkpoint.KEY] = state.to_dict()
         ckpt["optimizer"] = self.optimizer.state_dict()  # the host rounds momenta to half precision
+        ckpt["stopper"] = compat.stopper_state(self.stopper)
         for name in sorted(names):  # last.pt last: killed before it, a run repeats the epoch and writes all again
             checkpoint.save(self.wdir / name, ckpt)
         return True
@@ -487,6 +491,7 @@ class QATTrainer(DetectionTrainer):
         state = checkpoint.state_of(ckpt, self.args.model)
         held: Mapping[str, Any] = state.resume
         super()._load_checkpoint_state({**ckpt, "ema": None})
+        compat.restore_stopper(self.stopper, ckpt)
         model = unwrap_model(self.model)
         model.load_state_dict(held["ema" if self._recovering else "model"])
         self.ema = ModelEMA(self.model)
