@@ -265,6 +265,8 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor], *, own_statistics: bo
         return
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and not own_statistics]
     held = [(norm.training, norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for quantizer in waiting:  # it may have seen other pictures, or those of other statistics
+        quantizer.observe_again()
     training = model.training
     model.eval()
     for norm in norms:

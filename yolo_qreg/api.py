@@ -105,6 +105,9 @@ def quantize(
     configs: QuantConfig | Sequence[QuantConfig],
     out: str | Path | None = None,
     data: str | Path | None = None,
+    *,
+    adaround: bool = False,
+    quiet: bool = True,
 ) -> list[Path]:
     """Quantize float weights without training, by the quantizers of a training: the baseline that it has to beat.
 
@@ -116,6 +119,9 @@ def quantize(
             is estimated anew.
         out: Folder of the files; beside the weights by default.
         data: Data set whose training pictures are looked at; that of the training by default.
+        adaround: Whether AdaRound learns, layer by layer, if a weight takes the integer above or below it, so that the
+            layer's answers are kept; otherwise it takes the nearest. For "lsq"; some minutes for each width.
+        quiet: Whether to say nothing on the way.
 
     Returns:
         The files, as a training writes them: `evaluate` and `export_weights` take them.
@@ -130,7 +136,9 @@ def quantize(
 
     chosen = [configs] if isinstance(configs, QuantConfig) else list(configs)
     chosen = [posttraining.without_training(config) for config in chosen]
-    return posttraining.quantize(Path(source), chosen, None if out is None else Path(out), data)
+    with watched(quiet or not adaround) as begin:
+        target = None if out is None else Path(out)
+        return posttraining.quantize(Path(source), chosen, target, data, adaround=adaround, begin=begin)
 
 
 def evaluate(config: EvalConfig, *, quiet: bool = False) -> Results:

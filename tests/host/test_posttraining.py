@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from short_runs import SIDE_PX, Run
+from short_runs import SIDE_PX, TINY, Run
 
 from yolo_qreg import QuantConfig, quantize
 from yolo_qreg.activations import quantizers
@@ -18,6 +18,7 @@ from yolo_qreg.export import packed as container
 from yolo_qreg.export.describe import describe
 from yolo_qreg.export.weights import read_checkpoint
 from yolo_qreg.host import checkpoint
+from yolo_qreg.host.batchnorm import float_images, training_images
 from yolo_qreg.host.predict import Detector
 from yolo_qreg.quant.lsq import LSQQuantizer
 
@@ -105,6 +106,7 @@ def test_what_has_no_float_weights_is_refused(
         ([twin, "--bits", "32"], "fp32 has no codes"),
         ([twin, "--bits", "8", "--option", "like=lsq"], "options: 'like' is not one that lsq has"),
         ([twin, "--bits", "8", "--first-bits", "9"], "first_bits=9 is out of range"),
+        ([twin, "--bits", "4", "--method", "dorefa", "--adaround"], "and dorefa has others; use lsq"),
         ([twin, "--bits", "8,4,8"], "lsq-8bit-ptq.pt would be written twice"),
         ([twin, "--bits", "8", "--out", f"{twin}/none"], "is no folder"),
     ):
@@ -119,3 +121,50 @@ def test_the_function_writes_one_file_for_each_configuration(trained: Trained, d
     written = quantize(trained("twin").best, configs, tmp_path, data)
     assert [path.name for path in written] == ["run-dorefa-1bit-bn4-ptq.pt", "run-dorefa-4bit-bn4-ptq.pt"]
     assert [max(layer.levels_used for layer in describe(path).layers) for path in written] == [2, 16]
+
+
+def test_adaround_keeps_the_answers_of_layers(
+    train: Callable[..., Run], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first block answers nearer to the float one than with nearest integers; exports have the chosen codes."""
+    run = train(QuantConfig(bits=32), model=str(TINY), epochs=1, val=False)
+    given = [
+        "quantize",
+        str(run.folder),
+        "--bits",
+        "2",
+        "--skip",
+        "model.3.*",
+        "--bn-images",
+        "8",
+        "--out",
+        str(tmp_path),
+    ]
+    assert main(given) == 0
+    assert main([*given, "--adaround"]) == 0
+    label = "run-lsq-2bit-skip-model.3._"
+    plain, nearest, learned = run.best, tmp_path / f"{label}-bn8-ptq.pt", tmp_path / f"{label}-adaround-bn8-ptq.pt"
+    pictures = next(float_images(training_images(run.trainer.args, run.trainer.data, 8, 32), torch.device("cpu")))
+    block = checkpoint.load(plain)[0].get_submodule("model.0").eval()
+    errors = []
+    with torch.no_grad():
+        wanted = block(pictures)
+        for path in (nearest, learned):
+            weight = read_checkpoint(path)[0].coded["model.0.conv"].values("lsq")
+            block.get_submodule("conv").weight.copy_(weight)  # type: ignore[operator]
+            errors.append(float((block(pictures) - wanted).square().sum()))
+    assert errors[1] < errors[0]
+    state = checkpoint.state_of(checkpoint.load(learned)[1], learned)
+    codes = {layer: coded.codes for layer, coded in read_checkpoint(learned)[0].coded.items()}
+    packed = container.read(container.to_packed(learned, tmp_path / "a.safetensors")).weights.coded
+    for layer, held in codes.items():
+        step = state.tensors[f"{layer}.quantizer.step"]
+        assert torch.equal(state.tensors[f"{layer}.weight"], step * (held.float() - 2)), "latents are the levels"
+        assert torch.equal(packed[layer].codes, held)
+    assert main(["info", str(learned)]) == 0
+    assert "post-training quantized, AdaRound" in capsys.readouterr().out
+    again = quantize(
+        run.best, QuantConfig(method="lsq", bits=2, skip=["model.3.*"], bn_images=8), data.parent, adaround=True
+    )
+    other = read_checkpoint(again[0])[0].coded
+    assert all(torch.equal(other[layer].codes, held) for layer, held in codes.items())

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from short_runs import Run, images
+from short_runs import TINY, Run, images
 from test_fine_tuning import set_up
 from ultralytics.nn.tasks import DetectionModel
 
@@ -136,6 +136,20 @@ def test_other_detectors_are_quantized_and_copied(yaml: str) -> None:
     assert {id(layer.reads) for layer in layers} == owners
     assert not owners & {id(q) for q in quantizers(model).values()}
     assert set(copied.state_dict()) == set(model.state_dict())
+
+
+def test_ranges_are_of_the_pictures_that_were_given() -> None:
+    """What ran through the model before, such as to estimate BatchNorm, does not count."""
+    found = []
+    for before in ([], [50 * images()]):
+        torch.manual_seed(0)
+        model = DetectionModel(str(TINY), nc=2, verbose=False)
+        quantize_detector(model, CONFIG)
+        for pictures in before:
+            model.eval()(pictures)
+        calibrate(model, [images()])
+        found.append(ranges_of(model))
+    assert found[0] == found[1]
 
 
 def test_a_residual_sum_reads_the_quantized_input() -> None:

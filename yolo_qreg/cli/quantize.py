@@ -28,6 +28,7 @@ from yolo_qreg.errors import InputError
 @click.option(
     "--bn-images", type=int, default=BN_IMAGES, show_default=True, help="Images to re-estimate BatchNorm on; 0: off."
 )
+@click.option("--adaround", is_flag=True, help="Learn layer by layer which way weights are rounded (lsq); minutes.")
 @click.option("--data", type=DATA, help="Data whose training pictures are looked at.  [default: of training]")
 @click.option("--out", type=FOLDER, help="Folder of the files; beside the weights by default.")
 @trust
@@ -35,6 +36,7 @@ def command(
     source: Path,
     bits: tuple[int, ...],
     bits_plan: dict[str, Any] | None,
+    adaround: bool,
     data: str | None,
     out: Path | None,
     **options: Any,
@@ -55,5 +57,5 @@ def command(
         raise InputError("no width is given; name some with --bits 8,4,2, or a file with --bits-plan")
     from yolo_qreg.api import quantize
 
-    for file in quantize(source, configs, out, data):
+    for file in quantize(source, configs, out, data, adaround=adaround, quiet=False):
         click.echo(file)

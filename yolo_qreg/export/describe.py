@@ -28,6 +28,7 @@ Kind = Literal[
     "unfinished checkpoint",
     "finished checkpoint",
     "post-training quantized",
+    "post-training quantized, AdaRound",
     "plain export",
     "packed weights",
     "packed ONNX",
@@ -196,7 +197,8 @@ def describe(path: Path) -> Description:
     weights = weights_of(model, ckpt, path)
     state = checkpoint.state_of(ckpt, path)
     trained: Kind = "unfinished checkpoint" if state.resume else "finished checkpoint"
-    trained = trained if state.trained else "post-training quantized"
+    if not state.trained:
+        trained = "post-training quantized, AdaRound" if state.rounding else "post-training quantized"
     return _describe(path, trained if state.tensors else "plain export", weights, names, args, ckpt)
 
 

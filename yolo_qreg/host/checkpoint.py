@@ -50,6 +50,7 @@ class QuantState:
         origin: What the training began from, as `Origin.to_dict` gives it; it names paths, so exports have none.
         activations: The grids of quantized activations; none where they are in float.
         trained: Whether it was trained with quantization; else that was done to float weights afterwards.
+        rounding: "adaround" where that has chosen the integers of such weights; empty for the nearest.
     """
 
     config: QuantConfig
@@ -61,6 +62,7 @@ class QuantState:
     origin: dict[str, Any] = field(default_factory=dict)
     activations: tuple[Range, ...] = ()
     trained: bool = True
+    rounding: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return tensors, numbers, strings, lists and dicts only, so that a weights-only load accepts it."""
@@ -69,6 +71,7 @@ class QuantState:
         held = {"format": FORMAT, "config": config, "bits": self.bits, "tensors": self.tensors, "health": rows}
         activations = [r.to_list() for r in self.activations]
         optional = {"resume": self.resume, "scales": self.scales, "origin": self.origin, "activations": activations}
+        optional |= {"rounding": self.rounding}
         untrained = {} if self.trained else {"trained": False}
         return held | {key: value for key, value in optional.items() if value} | untrained
 
@@ -85,6 +88,7 @@ class QuantState:
             origin=dict(found.get("origin", {})),
             activations=tuple(map(Range.from_list, found.get("activations", ()))),
             trained=bool(found.get("trained", True)),
+            rounding=str(found.get("rounding", "")),
         )
 
 

@@ -7,7 +7,7 @@ take it as any other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
@@ -24,13 +24,14 @@ from yolo_qreg import activations, health
 from yolo_qreg.config import BN_IMAGES, STRIDE, QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.files import check_writable
-from yolo_qreg.host import build, checkpoint, exporting
+from yolo_qreg.host import build, checkpoint, exporting, rounding
 from yolo_qreg.host.batchnorm import BATCH, reestimate
 from yolo_qreg.host.datasets import resolve_data
-from yolo_qreg.host.model import quantize_detector
+from yolo_qreg.host.model import plan, quantize_detector
 from yolo_qreg.host.origin import Origin, confirm_data
 from yolo_qreg.inputs import checkpoint_of
 from yolo_qreg.patch import bake, quantized_layers
+from yolo_qreg.progress import Watch
 from yolo_qreg.quant.registry import FLOAT_BITS, METHODS
 
 RANGE_IMAGES = 64
@@ -39,7 +40,13 @@ WEIGHTS = "weights"
 
 
 def quantize(
-    source: Path, configs: Sequence[QuantConfig], out: Path | None = None, data: str | Path | None = None
+    source: Path,
+    configs: Sequence[QuantConfig],
+    out: Path | None = None,
+    data: str | Path | None = None,
+    *,
+    adaround: bool = False,
+    begin: Callable[[int], Watch] = lambda _: lambda *_: None,
 ) -> list[Path]:
     """Write a float detector's weights quantized in every way of `configs`; nothing is trained.
 
@@ -48,6 +55,8 @@ def quantize(
         configs: What to write. `bn_images` is the number of training pictures that BatchNorm is estimated on.
         out: Folder of the files; beside the weights by default.
         data: Data set of which training pictures are taken; that of the training by default.
+        adaround: Whether AdaRound chooses integers, instead of the nearest (lsq).
+        begin: Given the number of layers that AdaRound works on, returns what is told of them.
 
     Returns:
         The files, NAME-lsq-4bit-ptq.pt and such.
@@ -62,8 +71,8 @@ def quantize(
         raise InputError(f"{path} is quantized already ({held.config.label}); name float weights, as of its FP32 twin")
     channels = build.spec_of(model).channels
     for config in configs:
-        _check(config)
-    targets = [_target(path, out, config) for config in configs]
+        _check(config, adaround=adaround)
+    targets = [_target(path, out, config, adaround=adaround) for config in configs]
     if twice := [target for target in targets if targets.count(target) > 1]:
         raise InputError(f"{twice[0]} would be written twice; give each width once")
     if held is not None and held.tensors:  # in float32, where the module is rounded
@@ -71,18 +80,22 @@ def quantize(
     args = ckpt.get("train_args") or {}
     origin = Origin.from_dict(held.origin) if held is not None else None
     wanted = max(max(config.bn_images or 0, RANGE_IMAGES if config.activations else 0) for config in configs)
+    wanted = max(wanted, rounding.IMAGES if adaround else 0)
     pictures: list[NDArray[np.float32]] = []
     if wanted:
         stride = max(STRIDE, int(model.stride.max()))  # type: ignore[operator]
         size = -(-int(build.with_defaults(args)["imgsz"]) // stride) * stride
         pictures = exporting.training_pictures(_data(path, data, origin), wanted, size, channels)
+    model = model.float()
+    watch = begin(sum(len(plan(model, config).bits) for config in configs) if adaround else 0)
     for config, target in zip(configs, targets, strict=True):
-        quantized = _quantized(deepcopy(model).float(), config, pictures)
-        checkpoint.save(target, _composed(quantized, config, args, held.origin if held is not None else {}))
+        quantized = _quantized(deepcopy(model), config, pictures, model if adaround else None, watch)
+        past = held.origin if held is not None else {}
+        checkpoint.save(target, _composed(quantized, config, args, origin=past, adaround=adaround))
     return targets
 
 
-def _check(config: QuantConfig) -> None:
+def _check(config: QuantConfig, *, adaround: bool) -> None:
     if not config.has_codes:
         raise InputError(f"{config.label} has no codes, so that there is nothing to quantize; choose another method")
     if not config.bn_images and not METHODS[config.method].keeps_scale:
@@ -90,9 +103,11 @@ def _check(config: QuantConfig) -> None:
             f"bn_images=0 does not fit {config.method}, which changes the weights' scale: without training only new "
             "statistics of BatchNorm make up for it; use 256"
         )
+    if adaround and config.method != "lsq":
+        raise InputError(f"--adaround chooses between the levels of lsq, and {config.method} has others; use lsq")
 
 
-def _target(path: Path, out: Path | None, config: QuantConfig) -> Path:
+def _target(path: Path, out: Path | None, config: QuantConfig, *, adaround: bool) -> Path:
     """Return the file to write."""
     run = path.resolve().parent.parent if path.parent.name == WEIGHTS else None
     stem = run.name if run is not None and path.stem in {"best", "last"} else path.stem
@@ -100,8 +115,9 @@ def _target(path: Path, out: Path | None, config: QuantConfig) -> Path:
     if not folder.is_dir():
         raise InputError(f"--out {folder} is no folder; create it first")
     check_writable(folder, "name another folder with --out")
-    images = "" if config.bn_images == BN_IMAGES else f"-bn{config.bn_images}"
-    return folder / f"{stem}-{config.full_label}{images}-ptq.pt"
+    words = [stem, config.full_label, *(["adaround"] if adaround else [])]
+    words += [] if config.bn_images == BN_IMAGES else [f"bn{config.bn_images}"]
+    return folder / f"{'-'.join(words)}-ptq.pt"
 
 
 def _data(path: Path, data: str | Path | None, origin: Origin | None) -> Path:
@@ -114,10 +130,24 @@ def _data(path: Path, data: str | Path | None, origin: Origin | None) -> Path:
 
 
 @torch.no_grad()
-def _quantized(model: Any, config: QuantConfig, pictures: Sequence[NDArray[np.float32]]) -> nn.Module:
-    """Quantize a float model, in place; BatchNorm sees the activations that will be there."""
+def _quantized(
+    model: Any, config: QuantConfig, pictures: Sequence[NDArray[np.float32]], plain: nn.Module | None, watch: Watch
+) -> nn.Module:
+    """Quantize a float model, in place; BatchNorm sees the activations that will be there.
+
+    Args:
+        model: The model.
+        config: How.
+        pictures: [1, C, H, W] each, in 0..1.
+        plain: The float model once more, where AdaRound is to choose the integers.
+        watch: Told of its layers.
+    """
     model.eval()
     quantize_detector(model, config)
+    if plain is not None:
+        with torch.enable_grad():
+            looked_at = [torch.from_numpy(picture) for picture in _spread(pictures, rounding.IMAGES)]
+            rounding.round_adaptively(model, plain.eval(), looked_at, watch)
     seen = _spread(pictures, config.bn_images or 0)
     if seen:
         reestimate(model, _batches(seen))
@@ -139,7 +169,9 @@ def _batches(pictures: Sequence[NDArray[np.float32]]) -> list[Tensor]:
     return [torch.from_numpy(np.concatenate(pictures[i : i + size])) for i in range(0, len(pictures) - size + 1, size)]
 
 
-def _composed(model: nn.Module, config: QuantConfig, args: Mapping[str, Any], origin: dict[str, Any]) -> dict[str, Any]:
+def _composed(
+    model: nn.Module, config: QuantConfig, args: Mapping[str, Any], *, origin: dict[str, Any], adaround: bool
+) -> dict[str, Any]:
     """Return a finished checkpoint of a quantized model."""
     rows, _ = health.measure(model, {})
     state = checkpoint.QuantState(
@@ -150,6 +182,7 @@ def _composed(model: nn.Module, config: QuantConfig, args: Mapping[str, Any], or
         origin=origin,
         activations=activations.ranges_of(model),
         trained=False,
+        rounding="adaround" if adaround else "",
     )
     plain: Any = bake(deepcopy(model)).half()
     build.settle(plain, args)

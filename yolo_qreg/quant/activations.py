@@ -69,18 +69,20 @@ class _Learned(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
         x, y, scale, zero = ctx.saved_tensors
-        low, high = ctx.range
-        ends = (low, high) if zero is None else (low - zero, high - zero)
-        inside = (x > scale * ends[0]).logical_and_(x < scale * ends[1])
-        passed = grad * inside
-        clipped = grad - passed
-        rounding = torch.dot(passed.flatten(), (y - x).flatten())
-        slope = rounding + torch.dot(clipped.flatten(), y.flatten())
-        weight = 1 / math.sqrt(max(x[0].numel(), 1) * high)
+        place = x / scale if zero is None else (x / scale).add_(zero)
+        passed = _inside(grad, place, *ctx.range)
+        slope = torch.dot(grad.flatten(), (y - _inside(x, place, *ctx.range)).flatten())
+        weight = 1 / math.sqrt(max(x[0].numel(), 1) * ctx.range[1])
         if zero is None:
             return passed, slope * (weight / scale), None, None, None
-        lost = clipped.sum()
+        lost = (grad - passed).sum()
         return passed, (slope / scale + zero * lost) * weight, lost * weight, None, None
+
+
+def _inside(x: Tensor, place: Tensor, low: float, high: float) -> Tensor:
+    """Return the values whose place is between the ends, and 0 on and beyond them; one operation."""
+    found: Tensor = torch.ops.aten.hardtanh_backward(x, place, low, high)
+    return found
 
 
 class _Clipped(torch.autograd.Function):
@@ -92,33 +94,33 @@ class _Clipped(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, bound: Tensor, low: int, high: int) -> Tensor:
         scale = (bound / high).clamp_min(SMALLEST_SCALE)
-        ctx.save_for_backward(x, scale)
+        y = _on_grid(x, scale, low, high)
+        ctx.save_for_backward(x, y, scale)
         ctx.range = low, high
-        return _on_grid(x, scale, low, high)
+        return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        x, scale = ctx.saved_tensors
-        low, high = ctx.range
-        above, below = x >= scale * high, x <= scale * low
-        slope = torch.dot(grad.flatten(), above.to(grad.dtype).flatten())
-        if low:
-            slope = slope + torch.dot(grad.flatten(), below.to(grad.dtype).flatten()) * (low / high)
-        return grad * above.logical_or_(below).logical_not_(), slope, None, None
+        x, y, scale = ctx.saved_tensors
+        passed = _inside(grad, x / scale, *ctx.range)
+        slope = torch.dot((grad - passed).flatten(), y.flatten())  # y is the bound, or the lower end
+        return passed, slope / (scale * ctx.range[1]), None, None
 
 
 class _Fixed(torch.autograd.Function):
     """A grid that is not learned: straight-through where nothing is clipped."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, low: Tensor | int, high: Tensor | int) -> Tensor:
-        ctx.save_for_backward(x, scale, *(torch.as_tensor(end, device=x.device) for end in (low, high)))
-        return _on_grid(x, scale, low, high)
+    def forward(ctx: Any, x: Tensor, scale: Tensor, zero: Tensor | None, low: int, high: int) -> Tensor:
+        ctx.save_for_backward(x, scale, zero)
+        ctx.range = low, high
+        return _on_grid(x, scale, *((low, high) if zero is None else (low - zero, high - zero)))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        x, scale, low, high = ctx.saved_tensors
-        return grad * (x > scale * low).logical_and_(x < scale * high), None, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+        x, scale, zero = ctx.saved_tensors
+        place = x / scale if zero is None else (x / scale).add_(zero)
+        return _inside(grad, place, *ctx.range), None, None, None, None
 
 
 def _zero_point(scale: Tensor, offset: Tensor, low: int, high: int) -> Tensor:
@@ -321,8 +323,7 @@ class ObservedActivation(ActivationQuantizer):
         """Return the quantized tensor; in training mode the range moves first."""
         if self.training:
             self._follow(x.detach())
-        scale, zero = self._grid()
-        y: Tensor = _Fixed.apply(x, scale, self.low - zero, self.high - zero)
+        y: Tensor = _Fixed.apply(x, *self._grid(), self.low, self.high)
         return y
 
     @torch.no_grad()
@@ -334,10 +335,10 @@ class ObservedActivation(ActivationQuantizer):
         seen[0].neg_()
         self.ends.lerp_(seen, MOVING)
 
-    def _grid(self) -> tuple[Tensor, Tensor]:
-        """Return scale and zero point, []."""
+    def _grid(self) -> tuple[Tensor, Tensor | None]:
+        """Return scale and zero point, []; no zero point on a symmetric grid."""
         if self.low:
-            return (self.ends.abs().amax() / self.high).clamp_min(SMALLEST_SCALE), torch.zeros_like(self.ends[0])
+            return (self.ends.abs().amax() / self.high).clamp_min(SMALLEST_SCALE), None
         scale = ((self.ends[1] - self.ends[0]) / self.high).clamp_min(SMALLEST_SCALE)
         return scale, _zero_point(scale, self.ends[0], self.low, self.high)
 
@@ -348,7 +349,7 @@ class ObservedActivation(ActivationQuantizer):
     def qparams(self) -> QParams:
         """Return the grid in use."""
         scale, zero = self._grid()
-        return QParams(scale, int(zero), self.low, self.high)
+        return QParams(scale, 0 if zero is None else int(zero), self.low, self.high)
 
 
 class FixedActivation(ActivationQuantizer):
@@ -374,7 +375,7 @@ class FixedActivation(ActivationQuantizer):
 
     def quantize(self, x: Tensor) -> Tensor:
         """Return the quantized tensor."""
-        y: Tensor = _Fixed.apply(x, self.scale, self.low - self.zero_point, self.high - self.zero_point)
+        y: Tensor = _Fixed.apply(x, self.scale, None, self.low - self.zero_point, self.high - self.zero_point)
         return y
 
     def fit(self, seen: Observed) -> None:
