@@ -495,6 +495,7 @@ def test_a_layer_of_zeros_trains(config: QuantConfig, train: Train, tmp_path: Pa
     ("settings", "message"),
     [
         ({"quantize": 8}, "^quantize=8 is the host's own quantization; drop it, `quant` replaces it$"),
+        ({"compile": True, "distill_model": "x.pt"}, "^compile=True does not go with distill_model, as in Ultralytics"),
         (
             {"amp": "bf16"},
             "^amp='bf16' (does not run on cpu: bfloat16 autocast|needs ultralytics 8.4.129) ",

@@ -74,7 +74,6 @@ class Distillation(ExtendedLoss):
         found = [disagreement(*pair) for pair in zip(_answers(preds), answers * 2, strict=False)]
         return [self.weight * torch.stack(found).mean()]
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     @torch.no_grad()
     def _ask(self, pictures: Tensor) -> list[Mapping[str, Tensor]]:
         return _answers(self.teacher(pictures))

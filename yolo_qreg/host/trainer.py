@@ -94,6 +94,10 @@ class QATTrainer(DetectionTrainer):
         try:
             super().__init__(cfg, overrides, _callbacks)
             check_precision(self.args.amp, self.device)
+            if self.args.distill_model is not None and self.args.compile:
+                raise InputError(
+                    f"compile={self.args.compile} does not go with distill_model, as in Ultralytics; drop one"
+                )
             if self.quant.bn_tune and self.args.time:
                 raise InputError(f"bn_tune={self.quant.bn_tune} needs to know the last epochs; drop time, set epochs")
             if not self.resume and self.quant.bn_tune >= self.epochs:
