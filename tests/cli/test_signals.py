@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
+
+from yolo_qreg.cli.signals import as_ctrl_c
 
 COMMAND = """
 import signal, sys, time, click
@@ -83,3 +87,17 @@ def test_a_command_whose_output_is_closed_ends_without_a_traceback(both: bool) -
         said = process.stderr.read() if process.stderr else ""
         assert process.wait(30) == 128 + signal.SIGPIPE
     assert said == ("" if both else "nobody reads the output any more; repeat or resume, with the output into a file\n")
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs POSIX processes")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_process_that_a_library_forks_and_terminates_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """It ends by the signal, as without us, and prints no trace; OpenVINO's does so where there is no network."""
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    with as_ctrl_c():
+        child.start()
+        time.sleep(0.2)
+        child.terminate()
+        child.join()
+    assert child.exitcode == -signal.SIGTERM
+    assert capfd.readouterr().err == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -31,11 +32,15 @@ class Ended:
 def as_ctrl_c() -> Iterator[Ended]:
     """Raise KeyboardInterrupt at these signals; those that follow within seconds, as they come in bunches, do nothing.
 
-    A signal that this process was started to ignore, as by nohup, stays ignored.
+    A signal that this process was started to ignore, as by nohup, stays ignored. Processes that libraries fork, and
+    terminate when they take too long, simply end: OpenVINO does that without a network.
     """
-    ended = Ended()
+    ended, own = Ended(), os.getpid()
 
     def end(number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != own:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
         now, before = time.monotonic(), ended.at
         ended.number, ended.at = ended.number or number, now
         if before is None or now - before > BUNCH:
