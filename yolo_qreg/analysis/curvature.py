@@ -6,7 +6,7 @@ H is the Hessian of the mean loss with respect to all weights of an objective, H
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -65,6 +65,8 @@ def top_eigenvalue(
     objective: Objective,
     iterations: int,
     rng: torch.Generator,
+    *,
+    units: Mapping[str, float] | None = None,
     tolerance: float = 1e-2,
     tick: Ticked = lambda: None,
 ) -> Eigenvalue:
@@ -74,14 +76,17 @@ def top_eigenvalue(
         objective: The loss.
         iterations: The most products with H.
         rng: Of the first vector.
+        units: What the weights of each layer are measured in; 1 by default. With units D the Hessian is D H D.
         tolerance: Of `Eigenvalue.residual`; less ends the iteration.
         tick: Called after each product.
     """
+    units = units or dict.fromkeys(objective.weights, 1.0)
     vector: dict[str, Tensor] = signs(objective.weights, rng)
     found = Eigenvalue(0.0, math.inf, 0)
     for iteration in range(1, iterations + 1):
         vector = scaled(vector, 1 / norm(vector))
-        product = hessian_product(objective, vector)
+        turned = hessian_product(objective, {name: units[name] * part for name, part in vector.items()})
+        product = {name: units[name] * part for name, part in turned.items()}
         tick()
         value = inner(vector, product)
         if not norm(product):

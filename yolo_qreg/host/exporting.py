@@ -86,18 +86,21 @@ def training_pictures(data: Path, count: int, size: int, channels: int) -> list[
         InputError: The data set has no training picture that can be used, or other channels.
     """
     found = validation_pictures(data, split="train", channels=(channels,)).pictures
-    letterbox = LetterBox((size, size), scaleup=True)
-    made = []
-    for picture in spread(found, count):
-        pixels = decode(picture.path.read_bytes(), picture.path, channels)
-        if pixels is None:
-            raise InputError(f"{picture.path} is no longer a whole picture; replace it or remove it")
-        placed = letterbox(image=pixels)
-        placed = placed[..., None] if placed.ndim == 2 else placed
-        made.append(
-            np.ascontiguousarray(placed[..., ::-1].transpose(2, 0, 1)[None]).astype(np.float32) / np.float32(255)
-        )
-    return made
+    return [as_seen(picture.path, size, channels) for picture in spread(found, count)]
+
+
+def as_seen(path: Path, size: int, channels: int) -> NDArray[np.float32]:
+    """Return a picture file in a square, as a model sees it: [1, C, H, W] in 0..1, RGB or grey.
+
+    Raises:
+        InputError: It is no whole picture.
+    """
+    pixels = decode(path.read_bytes(), path, channels)
+    if pixels is None:
+        raise InputError(f"{path} is no longer a whole picture; replace it or remove it")
+    placed = LetterBox((size, size), scaleup=True)(image=pixels)
+    placed = placed[..., None] if placed.ndim == 2 else placed
+    return np.ascontiguousarray(placed[..., ::-1].transpose(2, 0, 1)[None]).astype(np.float32) / np.float32(255)
 
 
 def raw_outputs(weights: Path, pictures: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:

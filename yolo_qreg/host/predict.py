@@ -159,8 +159,14 @@ def device_type(device: str) -> str:
     Raises:
         InputError: There is no such device.
     """
+    return str(device_of(device).type)
+
+
+def device_of(device: str) -> torch.device:
+    """Return the device that the host takes for a name; as `device_type`."""
     try:
-        return str(select_device(device, verbose=False).type)
+        found: torch.device = select_device(device, verbose=False)
+        return found
     except (ValueError, RuntimeError) as error:
         raise InputError(f"device={device}: {' '.join(str(error).split())[:200]}") from error
 

@@ -1,0 +1,127 @@
+"""A trained detector with its float and its quantized weights, both in the scale that the network computes in.
+
+Letters: w latent float weights of a layer, q its quantized ones, a the factor of least |a q - w|. Methods that change
+the scale of weights (DoReFa) leave a network whose BatchNorm fits q. Its float counterpart then has w / a, and the
+quantization error is q - w / a. For others a is 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from yolo_qreg.analysis.noise import Noise, best_factor, noise_of, quantization_noise
+from yolo_qreg.config import QuantConfig
+from yolo_qreg.errors import InputError
+from yolo_qreg.host import checkpoint
+from yolo_qreg.host.model import conv_block_names
+from yolo_qreg.patch import bake, quantized_layers
+from yolo_qreg.quant.base import WeightQuantizer
+from yolo_qreg.quant.registry import FLOAT_BITS, METHODS, quantizer_class
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A detector whose weights are known in float.
+
+    Attributes:
+        model: The plain detector, with the weights that it is used with.
+        layers: Names of the convolutions that are looked at.
+        latents: Float weights w of these; empty where the file holds quantized ones alone.
+        factors: a of each.
+        quantizers: Of the quantized ones; none in a float network.
+        config: How it was quantized; None for float.
+        channels: Of the pictures that it takes.
+    """
+
+    model: Any
+    layers: tuple[str, ...]
+    latents: Mapping[str, Tensor]
+    factors: Mapping[str, float]
+    quantizers: Mapping[str, WeightQuantizer]
+    config: QuantConfig | None
+    channels: int
+
+    @property
+    def base(self) -> dict[str, Tensor]:
+        """Float weights in the scale of the network: w / a."""
+        return {name: weight / self.factors[name] for name, weight in self.latents.items()}
+
+    def noise(self, method: str, bits: int) -> dict[str, tuple[Noise, Tensor]]:
+        """Return what the errors of a quantizer are like in each layer, and the errors themselves.
+
+        The network's own method and width means its own quantizers, with the steps and widths of their layers; layers
+        that they leave in float are left out.
+        """
+        found = {}
+        for name, latent in self.latents.items():
+            quantizer = self._quantizer(name, method, bits)
+            if quantizer is None:
+                continue
+            rescale = not METHODS[method].keeps_scale
+            known, error = quantization_noise(latent, quantizer, rescale=rescale)
+            factor = self.factors[name]
+            step = None if known.step is None else known.step / abs(factor)
+            found[name] = noise_of(latent / factor, error / factor, step), error / factor
+        return found
+
+    def is_own(self, method: str, bits: int) -> bool:
+        """Tell whether this is what the network was quantized with."""
+        return self.config is not None and (self.config.method, self.config.bits) == (method, bits)
+
+    def _quantizer(self, name: str, method: str, bits: int) -> WeightQuantizer | None:
+        if self.is_own(method, bits):
+            return self.quantizers.get(name)
+        spec, own = METHODS[method], self.config
+        options = {key: option.default for key, option in spec.options.items()}
+        return quantizer_class(method).for_weight(
+            self.latents[name],
+            bits,
+            per_channel=own is not None and own.method == method and own.per_channel,
+            init=spec.inits[-1] if spec.inits else "",  # the step of least squared error
+            **options,
+        )
+
+
+def load_network(path: Path) -> Network:
+    """Read a .pt file of ours, or a float one of Ultralytics.
+
+    Raises:
+        InputError: It is another kind of file, or has quantized activations.
+    """
+    model, ckpt = checkpoint.load(path)
+    plain: Any = model
+    state = checkpoint.state_of(ckpt, path) if checkpoint.KEY in ckpt else None
+    channels = int(plain.yaml.get("channels", 3))
+    if state is None or not state.config.has_codes:
+        names = conv_block_names(model)
+        weights = {name: _weight_of(model, name).clone() for name in names}
+        return Network(model, tuple(names), weights, dict.fromkeys(names, 1.0), {}, None, channels)
+    if state.activations:
+        raise InputError(
+            f"{path} computes with quantized activations, which have no derivatives; name one with float activations"
+        )
+    if not state.tensors:
+        return Network(model, tuple(state.bits), {}, {}, {}, state.config, channels)
+    layers = quantized_layers(checkpoint.requantize(model, state).eval())
+    coded = {name: layer for name, layer in layers.items() if layer.quantizer.bits != FLOAT_BITS}
+    latents = {name: layer.weight.detach().float().clone() for name, layer in layers.items()}
+    rescale = not METHODS[state.config.method].keeps_scale
+    with torch.no_grad():
+        factors = {
+            name: best_factor(latents[name], layer.quantized_weight()) if rescale and name in coded else 1.0
+            for name, layer in layers.items()
+        }
+    quantizers = {name: layer.quantizer.eval() for name, layer in coded.items()}
+    return Network(bake(model), tuple(layers), latents, factors, quantizers, state.config, channels)
+
+
+def _weight_of(model: nn.Module, name: str) -> Tensor:
+    weight = model.get_submodule(name).weight
+    assert isinstance(weight, Tensor)
+    return weight.detach().float()

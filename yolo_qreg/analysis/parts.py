@@ -1,0 +1,273 @@
+"""What is done with one network, in parts whose results are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from yolo_qreg.analysis.config import ASAM_RADII, DISTANCES, SAM_SHARES, AnalysisConfig
+from yolo_qreg.analysis.curvature import ALL, Ticked, hessian_traces, top_eigenvalue
+from yolo_qreg.analysis.jacobian import jacobian_norms
+from yolo_qreg.analysis.network import Network
+from yolo_qreg.analysis.objective import Objective, Sampled, Weights, norm
+from yolo_qreg.analysis.records import NoiseRow, RiseRow, Sharpness
+from yolo_qreg.analysis.sharpness import asam_rise, filter_direction, profile, sam_rise
+from yolo_qreg.analysis.theorem import Rise, measure_rises
+from yolo_qreg.files import short_name
+from yolo_qreg.host.differentiable import Differentiable, Shown
+from yolo_qreg.quant.registry import METHODS
+from yolo_qreg.sealed import read_sealed, write_sealed
+
+ITERATIONS = 12
+"""At most, for the top eigenvalue."""
+DIGITS = 12
+"""Of the hash in a file's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """What networks are shown.
+
+    Attributes:
+        training: For losses and sharpness.
+        validation: For the loss.
+        layers: The training pictures for second derivatives and the noise of single layers.
+    """
+
+    training: Shown
+    validation: Shown
+    layers: Shown
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of work whose result is kept.
+
+    Attributes:
+        name: What it is, for progress.
+        file: Where its result lies.
+        key: All that this depends on.
+        size: How often it tells that some of it is done.
+        work: Does it.
+    """
+
+    name: str
+    file: Path
+    key: Mapping[str, Any]
+    size: int
+    work: Callable[[Ticked], dict[str, Any]]
+
+    def result(self) -> dict[str, Any] | None:
+        """Return what was kept; None where that is missing, damaged or of other settings."""
+        found = read_sealed(self.file)
+        kept: dict[str, Any] | None = found["found"] if found is not None and found["key"] == self.key else None
+        return kept
+
+    def do(self, tick: Ticked) -> None:
+        """Do the work and keep its result."""
+        write_sealed(self.file, {"key": dict(self.key), "found": self.work(tick)})
+
+
+@dataclass
+class Laboratory:
+    """One network under analysis. Nothing is computed before a part is done.
+
+    Attributes:
+        name: Of the model.
+        path: Its file.
+        network: It.
+        pictures: What it is shown.
+        config: Settings.
+    """
+
+    name: str
+    path: Path
+    network: Network
+    pictures: Pictures
+    config: AnalysisConfig
+
+    # ---------------------------------------------------------------------------------------- which parts
+
+    @property
+    def quantizers(self) -> tuple[tuple[str, int], ...]:
+        """Method and width of what float weights are quantized by to see what that does: the network's own, if any.
+
+        There are none where float weights are not known.
+        """
+        own = self.network.config
+        if own is not None:
+            return ((own.method, own.bits),) if self.network.latents else ()
+        return tuple((m, bits) for m in self.config.methods for bits in self.config.bits if bits in METHODS[m].bits)
+
+    @property
+    def noises(self) -> tuple[tuple[str, int], ...]:
+        """Method and width of all whose errors are described: beside its own, the network's method at other widths."""
+        own = self.network.config
+        if own is None:
+            return self.quantizers
+        widths = sorted(
+            {own.bits, *(bits for bits in self.config.bits if bits in METHODS[own.method].bits)}, reverse=True
+        )
+        return tuple((own.method, bits) for bits in widths)
+
+    def parts(self, folder: Path, about: Mapping[str, Any]) -> Iterator[Part]:
+        """Yield the parts, noise first, then one of rises for each of `quantizers`, then sharpness.
+
+        Args:
+            folder: Of their results.
+            about: What these depend on besides settings: weights, pictures, versions.
+        """
+        settings = {key: getattr(self.config, key) for key in ("probes", "directions", "seed")}
+        layers, batches = len(self.network.layers), len(self.pictures.training.batches)
+        few = len(self.pictures.layers.batches)
+        yield self._part(folder, "noise", {**about, "quantizers": list(map(list, self.noises))}, 1, self._noise)
+        for method, bits in self.quantizers:
+            key = {**about, **settings, "method": method, "bits": bits}
+            yield self._part(folder, f"{method}-{bits}bit", key, layers + 1, partial(self._rises, method, bits))
+        ticks = few * (ITERATIONS + 1) + self.config.directions * len(DISTANCES) + batches
+        key = {**about, **settings, "sam": SAM_SHARES, "asam": ASAM_RADII, "distances": DISTANCES}
+        yield self._part(folder, "sharpness", key, ticks, self._sharpness)
+
+    def _part(
+        self, folder: Path, what: str, key: Mapping[str, Any], size: int, work: Callable[[Ticked], dict[str, Any]]
+    ) -> Part:
+        plain = json.loads(json.dumps({**key, "part": what}))  # as it will be read: tuples are lists
+        digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:DIGITS]
+        return Part(f"{self.name}: {what}", folder / f"{short_name(self.name)}-{what}-{digest}.json", plain, size, work)
+
+    # ---------------------------------------------------------------------------------------- what they do
+
+    @property
+    def _rng(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.config.seed)
+
+    @cached_property
+    def _near(self) -> Differentiable:
+        """The network on the pictures for layers."""
+        return Differentiable(self.network.model, self.network.layers, self.pictures.layers.batches, self.path)
+
+    @cached_property
+    def _used(self) -> dict[str, torch.Tensor]:
+        """The weights that the network is used with."""
+        return {name: weight.detach().clone() for name, weight in self._near.weights.items()}
+
+    def _set(self, weights: Weights) -> None:
+        with torch.no_grad():
+            for name, weight in self._near.weights.items():
+                weight.copy_(weights[name])
+        self._near.fix_targets()
+
+    def _noise(self, tick: Ticked) -> dict[str, Any]:
+        rows = []
+        for method, bits in self.noises:
+            for layer, (noise, error) in self.network.noise(method, bits).items():
+                row = NoiseRow(
+                    layer=layer,
+                    method=method,
+                    bits=bits,
+                    own=self.network.is_own(method, bits),
+                    weights=error.numel(),
+                    variance=noise.variance,
+                    relative=noise.relative,
+                    correlation=noise.correlation,
+                    kurtosis=noise.kurtosis,
+                    uniform=noise.uniform,
+                )
+                rows.append(asdict(row))
+        tick()
+        return {"rows": rows}
+
+    @cached_property
+    def _terms(self) -> tuple[dict[str, Sampled], dict[str, Sampled], Weights]:
+        """Jacobian norms, Hessian traces and the gradient at the float weights."""
+        near, objective = self._near, objective_of(self._near)
+        norms = jacobian_norms(
+            near.weights, [partial(near.outputs, i) for i in near.batches], self.config.probes, self._rng
+        )
+        return norms, hessian_traces(objective, self.config.probes, self._rng), objective.gradient()
+
+    def _rises(self, method: str, bits: int, tick: Ticked) -> dict[str, Any]:
+        used = self._used
+        self._set(self.network.base)
+        try:
+            norms, traces, gradient = self._terms
+            noise = self.network.noise(method, bits)
+            found = measure_rises(self._near, noise, norms, traces, gradient, self._rng, tick=tick)
+        finally:
+            self._set(used)
+        own = self.network.is_own(method, bits)
+        return {"rows": [asdict(_rise_row(rise, method, bits, own, norms, traces)) for rise in found]}
+
+    def _sharpness(self, tick: Ticked) -> dict[str, Any]:
+        used, rng, near = self._used, self._rng, objective_of(self._near)
+        names = self.network.layers
+        training = objective_of(Differentiable(self.network.model, names, self.pictures.training.batches, self.path))
+        validation = Differentiable(self.network.model, names, self.pictures.validation.batches, self.path)
+        gradient, base = training.gradient(), training.value()
+        units = {name: float(weight.double().square().mean().sqrt()) for name, weight in used.items()}
+        for _ in self.pictures.training.batches:
+            tick()
+        traces = hessian_traces(near, self.config.probes, rng, tick)
+        single = [traces[name].times(unit**2) for name, unit in units.items()]
+        top = top_eigenvalue(near, ITERATIONS, rng, units=units, tick=tick)
+        directions = [filter_direction(training.weights, rng) for _ in range(self.config.directions)]
+        return asdict(
+            Sharpness(
+                training_loss=base,
+                validation_loss=objective_of(validation).value(),
+                gradient_norm=norm({name: units[name] * part for name, part in gradient.items()}),
+                sam={f"{share:g}": sam_rise(training, share, gradient, base) for share in SAM_SHARES},
+                asam={f"{radius:g}": asam_rise(training, radius, gradient, base) for radius in ASAM_RADII},
+                trace=traces[ALL].value,
+                trace_error=traces[ALL].error,
+                relative_trace=sum(term.value for term in single),
+                relative_trace_error=_joint_error(single),
+                eigenvalue=top.value,
+                eigenvalue_residual=top.residual,
+                distances=list(DISTANCES),
+                profiles=[profile(training, direction, DISTANCES, tick) for direction in directions],
+            )
+        )
+
+
+def objective_of(functions: Differentiable) -> Objective:
+    """Return the loss of a network on its pictures."""
+    return Objective(functions.weights, [partial(functions.loss, batch) for batch in functions.batches])
+
+
+def _joint_error(terms: list[Sampled]) -> float | None:
+    """Return the standard error of a sum of estimates, as if independent of each other."""
+    errors = [term.error for term in terms if term.error is not None]
+    return sum(error**2 for error in errors) ** 0.5 if len(errors) == len(terms) else None
+
+
+def _rise_row(
+    rise: Rise, method: str, bits: int, own: bool, norms: Mapping[str, Sampled], traces: Mapping[str, Sampled]
+) -> RiseRow:
+    return RiseRow(
+        layer=rise.layer,
+        method=method,
+        bits=bits,
+        own=own,
+        variance=rise.variance,
+        jacobian=norms[rise.layer].value,
+        jacobian_error=norms[rise.layer].error,
+        trace=traces[rise.layer].value,
+        trace_error=traces[rise.layer].error,
+        predicted_outputs=rise.predicted_outputs.value,
+        predicted_outputs_error=rise.predicted_outputs.error,
+        gaussian_outputs=rise.gaussian.outputs,
+        quantized_outputs=rise.quantized.outputs,
+        predicted_loss=rise.predicted_loss.value,
+        predicted_loss_error=rise.predicted_loss.error,
+        gaussian_loss=rise.gaussian.loss,
+        quantized_loss=rise.quantized.loss,
+        first_order=rise.first_order,
+    )

@@ -1,0 +1,140 @@
+"""An analysis of several models: what it takes where it was not told, the work that is missing, and the records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from yolo_qreg.analysis.config import AnalysisConfig
+from yolo_qreg.analysis.network import load_network
+from yolo_qreg.analysis.parts import Laboratory, Part, Pictures
+from yolo_qreg.analysis.records import Analysis, ModelAnalysis, NoiseRow, RiseRow, Sharpness, row_from
+from yolo_qreg.evaluation.choice import DEFAULT_SIZE
+from yolo_qreg.evaluation.material import check_names
+from yolo_qreg.evaluation.models import Subject, single_class, subjects, training_data, training_size
+from yolo_qreg.files import check_writable, sweep
+from yolo_qreg.host.datasets import resolve_data
+from yolo_qreg.host.differentiable import labelled_batches
+from yolo_qreg.host.predict import device_of
+from yolo_qreg.progress import Tell, Watch
+from yolo_qreg.quant.registry import FLOAT_BITS
+from yolo_qreg.sealed import read_sealed, write_sealed
+
+PARTS = "parts"
+"""Folder of what is finished."""
+FILE = "analysis.json"
+"""What was found."""
+VERSIONS = ("yolo_qreg", "ultralytics", "torch")
+
+
+def analyze(config: AnalysisConfig, watch: Callable[[int], Watch], tell: Tell) -> Analysis:
+    """Do what is missing of an analysis, and return all of it.
+
+    Args:
+        config: Settings; its sources are weights and run folders.
+        watch: Called with the amount of work; returns what is told of progress.
+        tell: Told what was taken unasked.
+
+    Raises:
+        InputError: Weights or data cannot be used or do not fit each other, or a folder cannot be written.
+    """
+    chosen = subjects(config.sources)
+    data, size = _data(config, chosen, tell), _size(config, chosen, tell)
+    networks = [load_network(subject.path) for subject in chosen]
+    device = device_of(config.device)
+    check_writable(config.out)
+    sweep(config.out)
+    one = single_class(chosen)
+
+    def shown(split: str, count: int) -> Any:
+        channels = networks[0].channels
+        return labelled_batches(data, split, count, size, channels=channels, device=device, single_class=one)
+
+    pictures = Pictures(shown("train", config.images), shown("val", config.images), shown("train", config.layer_images))
+    about = {
+        "imgsz": size,
+        "device": device.type,
+        "pictures": [part.digest for part in (pictures.training, pictures.validation, pictures.layers)],
+        "versions": {name: str(import_module(name).__version__) for name in VERSIONS},
+    }
+    laboratories = []
+    for subject, network in zip(chosen, networks, strict=True):
+        check_names(subject.names, pictures.training.names, subject.path, data)
+        laboratories.append(Laboratory(subject.model.name, subject.path, network, pictures, config))
+    parts = [
+        list(laboratory.parts(config.out / PARTS, {**about, "weights": subject.model.sha256}))
+        for laboratory, subject in zip(laboratories, chosen, strict=True)
+    ]
+    _do([part for group in parts for part in group], watch)
+    found = Analysis(
+        models=tuple(_collect(subject, group) for subject, group in zip(chosen, parts, strict=True)),
+        setup={
+            "data": data.parent.name if data.stem == "data" else data.name,
+            "training pictures": pictures.training.pictures,
+            "validation pictures": pictures.validation.pictures,
+            "pictures for layers": pictures.layers.pictures,
+            "imgsz": size,
+            "probes": config.probes,
+            "directions": config.directions,
+            "seed": config.seed,
+            "device": device.type,
+            "versions": about["versions"],
+        },
+    )
+    write_sealed(config.out / FILE, found.to_dict())
+    return found
+
+
+def load(folder: Path) -> Analysis | None:
+    """Return what an analysis found, from its folder; None where there is none, or a damaged one."""
+    found = read_sealed(folder / FILE)
+    return None if found is None else Analysis.from_dict(found)
+
+
+def _do(parts: Sequence[Part], watch: Callable[[int], Watch]) -> None:
+    """Do the parts that are missing."""
+    missing = [part for part in parts if part.result() is None]
+    told = watch(sum(part.size for part in missing))
+    for part in missing:
+        left = part.size
+
+        def tick(name: str = part.name) -> None:
+            nonlocal left
+            told(name, min(left, 1))
+            left -= min(left, 1)
+
+        told(part.name, 0)
+        part.do(tick)
+        told(part.name, left)
+
+
+def _collect(subject: Subject, parts: Sequence[Part]) -> ModelAnalysis:
+    """Return what the finished parts of a model say."""
+    results: list[Mapping[str, Any]] = [found for part in parts if (found := part.result()) is not None]
+    noise, *rises, sharpness = results
+    return ModelAnalysis(
+        name=subject.model.name,
+        method=subject.model.method if subject.model.bits != FLOAT_BITS else None,
+        bits=subject.model.bits or FLOAT_BITS,
+        noise=tuple(row_from(NoiseRow, row) for row in noise["rows"]),
+        rises=tuple(row_from(RiseRow, row) for group in rises for row in group["rows"]),
+        sharpness=row_from(Sharpness, sharpness),
+    )
+
+
+def _data(config: AnalysisConfig, chosen: Sequence[Subject], tell: Tell) -> Path:
+    named: str | Path | None = config.data
+    if named is None:
+        named, changed = training_data(chosen)
+        if changed:
+            tell(f"{named} has changed since the training: {'; '.join(changed)} (now against then)")
+    return resolve_data(named)
+
+
+def _size(config: AnalysisConfig, chosen: Sequence[Subject], tell: Tell) -> int:
+    size = config.imgsz or training_size(chosen)
+    if size is None:
+        tell(f"the weights do not agree on an image size: taking {DEFAULT_SIZE} (--imgsz)")
+    return size or DEFAULT_SIZE
