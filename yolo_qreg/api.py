@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from yolo_qreg.config import Calibration, QuantConfig, Runtime, TrainConfig
 from yolo_qreg.errors import InputError
-from yolo_qreg.progress import teller, watched
+from yolo_qreg.progress import Tell, teller, watched
 
 if TYPE_CHECKING:
+    from yolo_qreg.analysis.config import AnalysisConfig
+    from yolo_qreg.analysis.records import Analysis
     from yolo_qreg.evaluation.config import EvalConfig
     from yolo_qreg.evaluation.results import Results
     from yolo_qreg.export.describe import Description
@@ -233,6 +235,67 @@ def run_study(
         return replace(done, page=write_study_report(done.study, done.folder, by_seed=done.results))
 
 
+def analyze(config: AnalysisConfig, *, quiet: bool = False) -> Analysis:
+    """Measure what quantization does to trained models: noise, the terms of the paper's theorem, and sharpness.
+
+    `config.out` gets tables as CSV files, figures and the page report.html. What was finished before is kept.
+
+    Args:
+        config: Models and how closely to look. A study's folder stands for its finished trainings, whose losses of
+            mAP on corrupted pictures are held against all measures.
+        quiet: Whether to say nothing on the way.
+
+    Returns:
+        What was found, as records.
+
+    Raises:
+        InputError: Weights or data cannot be used or do not fit each other, or a folder cannot be written.
+        KeyboardInterrupt: Ctrl-C; what is finished is kept.
+
+    Example:
+        `analyze(AnalysisConfig(sources=[Path("runs/detect/lsq-4bit")], images=64))`
+    """
+    from yolo_qreg.analysis import run
+    from yolo_qreg.report.analysis import write_analysis_report
+
+    tell = teller(quiet)
+    sources, gaps = _analyzed(config.sources, tell)
+    try:
+        with watched(quiet) as watch:
+            found = run.analyze(replace(config, sources=sources), watch, tell)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(
+            f"interrupted; what was finished is kept in {config.out}: repeat the command to continue"
+        ) from stop
+    found = replace(found, corrupted_gaps=gaps)
+    run.save(found, config.out)
+    write_analysis_report(found, config.out, config.palette)
+    return found
+
+
+def _analyzed(sources: Sequence[Path], tell: Tell) -> tuple[list[Path], dict[str, float]]:
+    """Return the weights that sources stand for, and what models of studies among them lose on corrupted pictures."""
+    from yolo_qreg.findings.analysis import corrupted_gaps
+    from yolo_qreg.study.plan import PLAN, load_study
+    from yolo_qreg.study.runs import places
+
+    weights: list[Path] = []
+    gaps: dict[str, float] = {}
+    for source in sources:
+        if not (source / PLAN).is_file():
+            weights.append(source)
+            continue
+        study = load_study(str(source / PLAN))
+        here = {place: place.progress().state for place in places(study, source)}
+        weights += [place.weights for place, state in here.items() if state == "finished"]
+        gaps |= corrupted_gaps(study, source)
+        if left := [place.run.name for place, state in here.items() if state != "finished"]:
+            tell(f"{source}: not finished, and left out: {', '.join(left)}")
+    if not weights:
+        raise InputError(f"{sources[0]} holds no finished training; finish the study first")
+    return weights, gaps
+
+
 def export_weights(
     source: str | Path,
     to: Kind,
@@ -403,7 +466,7 @@ def write_report(folder: str | Path, palette: str = "paper") -> Path:
     """Write the page and the figures of an evaluation or a study again, from its scores.
 
     Args:
-        folder: What `evaluate` or `run_study` wrote.
+        folder: What `evaluate`, `run_study` or `analyze` wrote.
         palette: "paper" (green and red) or "accessible" (blue and orange).
 
     Returns:
@@ -419,6 +482,12 @@ def write_report(folder: str | Path, palette: str = "paper") -> Path:
         from yolo_qreg.report.study import write_study_report
 
         return write_study_report(load_study(str(folder / PLAN)), folder, palette)
+    from yolo_qreg.analysis import run
+
+    if (folder / run.FILE).is_file():
+        from yolo_qreg.report.analysis import write_analysis_report
+
+        return write_analysis_report(run.load(folder), folder, palette)
     from yolo_qreg.report.evaluation import write_report as write_page
 
     return write_page(folder, palette=palette)

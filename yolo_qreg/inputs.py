@@ -45,6 +45,19 @@ def described_file(source: Path) -> Path:
     return checkpoint_of(source)
 
 
+def analyzed(source: Path) -> Path:
+    """Return a path that is a run folder, a .pt file, or the folder of a study.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if source.is_dir() and (source / "study.yaml").is_file():
+        return source
+    if checkpoint_of(source).suffix != ".pt":
+        raise InputError(f"{source} is no .pt file, which derivatives need; name a run folder, its best.pt or a study")
+    return source
+
+
 def packed_file(path: Path) -> Path:
     """Return a path that is a file, as a packed one has to be.
 

@@ -60,7 +60,7 @@ class AnalysisConfig:
     probes: int = 8
     directions: int = 3
     imgsz: int | None = None
-    device: str = ""
+    device: str = "cpu"
     seed: int = 0
     palette: str = PALETTES[0]
 

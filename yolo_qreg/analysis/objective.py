@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
@@ -99,18 +99,25 @@ def gradients(value: Tensor, weights: Weights, *, again: bool = False, keep: boo
 
 
 @contextmanager
-def shifted(weights: Weights, change: Weights) -> Iterator[None]:
-    """Add a change to some of the weights meanwhile; afterwards they are what they were, bit for bit."""
-    before = {name: weights[name].detach().clone() for name in change}
+def placed(weights: Weights, values: Weights) -> Iterator[None]:
+    """Give some of the weights other values meanwhile; afterwards they are what they were, bit for bit."""
+    before = {name: weights[name].detach().clone() for name in values}
     try:
-        with torch.no_grad():
-            for name, part in change.items():
-                weights[name].add_(part)
+        _copy(values, weights)
         yield
     finally:
-        with torch.no_grad():
-            for name, value in before.items():
-                weights[name].copy_(value)
+        _copy(before, weights)
+
+
+def shifted(weights: Weights, change: Weights) -> AbstractContextManager[None]:
+    """Add a change to some of the weights meanwhile; see `placed`."""
+    return placed(weights, {name: weights[name].detach() + part for name, part in change.items()})
+
+
+@torch.no_grad()
+def _copy(values: Weights, into: Weights) -> None:
+    for name, value in values.items():
+        into[name].copy_(value)
 
 
 def inner(one: Weights, other: Weights) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from yolo_qreg.analysis.config import ASAM_RADII, DISTANCES, SAM_SHARES, Analysi
 from yolo_qreg.analysis.curvature import ALL, Ticked, hessian_traces, top_eigenvalue
 from yolo_qreg.analysis.jacobian import jacobian_norms
 from yolo_qreg.analysis.network import Network
-from yolo_qreg.analysis.objective import Objective, Sampled, Weights, norm
+from yolo_qreg.analysis.objective import Objective, Sampled, norm, placed
 from yolo_qreg.analysis.records import NoiseRow, RiseRow, Sharpness
 from yolo_qreg.analysis.sharpness import asam_rise, filter_direction, profile, sam_rise
 from yolo_qreg.analysis.theorem import Rise, measure_rises
@@ -128,9 +129,12 @@ class Laboratory:
         layers, batches = len(self.network.layers), len(self.pictures.training.batches)
         few = len(self.pictures.layers.batches)
         yield self._part(folder, "noise", {**about, "quantizers": list(map(list, self.noises))}, 1, self._noise)
+        terms = self._part(folder, "terms", {**about, **settings}, 2 * few, self._terms)
+        if self.quantizers:
+            yield terms
         for method, bits in self.quantizers:
             key = {**about, **settings, "method": method, "bits": bits}
-            yield self._part(folder, f"{method}-{bits}bit", key, layers + 1, partial(self._rises, method, bits))
+            yield self._part(folder, f"{method}-{bits}bit", key, layers + 1, partial(self._rises, method, bits, terms))
         ticks = few * (ITERATIONS + 1) + self.config.directions * len(DISTANCES) + batches
         key = {**about, **settings, "sam": SAM_SHARES, "asam": ASAM_RADII, "distances": DISTANCES}
         yield self._part(folder, "sharpness", key, ticks, self._sharpness)
@@ -158,11 +162,14 @@ class Laboratory:
         """The weights that the network is used with."""
         return {name: weight.detach().clone() for name, weight in self._near.weights.items()}
 
-    def _set(self, weights: Weights) -> None:
-        with torch.no_grad():
-            for name, weight in self._near.weights.items():
-                weight.copy_(weights[name])
-        self._near.fix_targets()
+    @contextmanager
+    def _at_float_weights(self) -> Iterator[None]:
+        """Let the network have its float weights meanwhile, with targets that fit them."""
+        near, base = self._near, self.network.base
+        with placed(near.weights, {name: base[name] for name in near.weights}):
+            near.fix_targets()
+            yield
+        near.fix_targets()
 
     def _noise(self, tick: Ticked) -> dict[str, Any]:
         rows = []
@@ -184,24 +191,22 @@ class Laboratory:
         tick()
         return {"rows": rows}
 
-    @cached_property
-    def _terms(self) -> tuple[dict[str, Sampled], dict[str, Sampled], Weights]:
-        """Jacobian norms, Hessian traces and the gradient at the float weights."""
-        near, objective = self._near, objective_of(self._near)
-        norms = jacobian_norms(
-            near.weights, [partial(near.outputs, i) for i in near.batches], self.config.probes, self._rng
-        )
-        return norms, hessian_traces(objective, self.config.probes, self._rng), objective.gradient()
+    def _terms(self, tick: Ticked) -> dict[str, Any]:
+        with self._at_float_weights():
+            near, probes = self._near, self.config.probes
+            outputs = [partial(near.outputs, batch) for batch in near.batches]
+            norms = jacobian_norms(near.weights, outputs, probes, self._rng, tick)
+            traces = hessian_traces(objective_of(near), probes, self._rng, tick)
+        return {"norms": _plain(norms), "traces": _plain(traces)}
 
-    def _rises(self, method: str, bits: int, tick: Ticked) -> dict[str, Any]:
-        used = self._used
-        self._set(self.network.base)
-        try:
-            norms, traces, gradient = self._terms
-            noise = self.network.noise(method, bits)
+    def _rises(self, method: str, bits: int, terms: Part, tick: Ticked) -> dict[str, Any]:
+        kept = terms.result()
+        assert kept is not None  # parts are done in order
+        norms, traces = ({name: Sampled(*pair) for name, pair in kept[key].items()} for key in ("norms", "traces"))
+        noise = self.network.noise(method, bits)
+        with self._at_float_weights():
+            gradient = objective_of(self._near).gradient()
             found = measure_rises(self._near, noise, norms, traces, gradient, self._rng, tick=tick)
-        finally:
-            self._set(used)
         own = self.network.is_own(method, bits)
         return {"rows": [asdict(_rise_row(rise, method, bits, own, norms, traces)) for rise in found]}
 
@@ -240,6 +245,10 @@ class Laboratory:
 def objective_of(functions: Differentiable) -> Objective:
     """Return the loss of a network on its pictures."""
     return Objective(functions.weights, [partial(functions.loss, batch) for batch in functions.batches])
+
+
+def _plain(estimates: Mapping[str, Sampled]) -> dict[str, list[float | None]]:
+    return {name: [found.value, found.error] for name, found in estimates.items()}
 
 
 def _joint_error(terms: list[Sampled]) -> float | None:

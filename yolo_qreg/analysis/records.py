@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
 R = TypeVar("R")
@@ -126,10 +126,12 @@ class Analysis:
     Attributes:
         models: In their order.
         setup: What the numbers depend on.
+        corrupted_gaps: Of models of a study, by how many points of mAP they are worse on corrupted pictures.
     """
 
     models: tuple[ModelAnalysis, ...]
     setup: dict[str, Any]
+    corrupted_gaps: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -154,7 +156,7 @@ class Analysis:
             )
             for model in found["models"]
         )
-        return cls(models=models, setup=dict(found["setup"]))
+        return cls(models=models, setup=dict(found["setup"]), corrupted_gaps=dict(found["corrupted_gaps"]))
 
 
 def row_from(kind: type[R], values: Mapping[str, Any]) -> R:

@@ -11,6 +11,7 @@ from yolo_qreg.analysis.config import AnalysisConfig
 from yolo_qreg.analysis.network import load_network
 from yolo_qreg.analysis.parts import Laboratory, Part, Pictures
 from yolo_qreg.analysis.records import Analysis, ModelAnalysis, NoiseRow, RiseRow, Sharpness, row_from
+from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.choice import DEFAULT_SIZE
 from yolo_qreg.evaluation.material import check_names
 from yolo_qreg.evaluation.models import Subject, single_class, subjects, training_data, training_size
@@ -68,7 +69,7 @@ def analyze(config: AnalysisConfig, watch: Callable[[int], Watch], tell: Tell) -
         for laboratory, subject in zip(laboratories, chosen, strict=True)
     ]
     _do([part for group in parts for part in group], watch)
-    found = Analysis(
+    return Analysis(
         models=tuple(_collect(subject, group) for subject, group in zip(chosen, parts, strict=True)),
         setup={
             "data": data.parent.name if data.stem == "data" else data.name,
@@ -83,14 +84,23 @@ def analyze(config: AnalysisConfig, watch: Callable[[int], Watch], tell: Tell) -
             "versions": about["versions"],
         },
     )
-    write_sealed(config.out / FILE, found.to_dict())
-    return found
 
 
-def load(folder: Path) -> Analysis | None:
-    """Return what an analysis found, from its folder; None where there is none, or a damaged one."""
+def save(found: Analysis, folder: Path) -> None:
+    """Write what was found."""
+    write_sealed(folder / FILE, found.to_dict())
+
+
+def load(folder: Path) -> Analysis:
+    """Return what an analysis found, from its folder.
+
+    Raises:
+        InputError: It holds none, or a damaged one.
+    """
     found = read_sealed(folder / FILE)
-    return None if found is None else Analysis.from_dict(found)
+    if found is None:
+        raise InputError(f"{folder} holds no whole {FILE}; run the analysis again, which keeps what is finished")
+    return Analysis.from_dict(found)
 
 
 def _do(parts: Sequence[Part], watch: Callable[[int], Watch]) -> None:
@@ -113,7 +123,7 @@ def _do(parts: Sequence[Part], watch: Callable[[int], Watch]) -> None:
 def _collect(subject: Subject, parts: Sequence[Part]) -> ModelAnalysis:
     """Return what the finished parts of a model say."""
     results: list[Mapping[str, Any]] = [found for part in parts if (found := part.result()) is not None]
-    noise, *rises, sharpness = results
+    noise, *rises, sharpness = [found for found in results if "norms" not in found]
     return ModelAnalysis(
         name=subject.model.name,
         method=subject.model.method if subject.model.bits != FLOAT_BITS else None,

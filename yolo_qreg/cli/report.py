@@ -20,9 +20,9 @@ from yolo_qreg.evaluation.config import PALETTES
     help="Green and red as in the paper, or blue and orange.",
 )
 def command(folder: Path, palette: str) -> None:
-    """Write the page and the figures of an evaluation or a study again, from its scores.
+    """Write the page and the figures of an evaluation, a study or an analysis again, from its numbers.
 
-    DIR is a folder that eval-corrupted or study wrote. Pictures in DIR/gallery become part of the page.
+    DIR is a folder that eval-corrupted, study or analyze wrote. Pictures in DIR/gallery become part of the page.
 
     \b
     yolo-qreg report runs/voc

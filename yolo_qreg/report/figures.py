@@ -16,7 +16,7 @@ from yolo_qreg.files import write_atomic
 from yolo_qreg.findings.names import title_of
 from yolo_qreg.fonts import font_for
 from yolo_qreg.report import palette
-from yolo_qreg.report.panels import Chart, Dot, Dots, HeatMap, Line, MapCell, Panel
+from yolo_qreg.report.panels import Chart, Dot, Dots, HeatMap, Line, MapCell, Panel, Scatter
 from yolo_qreg.report.text import DASH, MINUS, number, with_interval
 
 if TYPE_CHECKING:
@@ -114,6 +114,8 @@ def inches_of(panel: Panel) -> tuple[float, float]:
         return 3.7, 0.62 * math.ceil(len(panel.cells) / COLUMNS)
     if isinstance(panel, Dots):
         return 3.9, 0.19 * max(len(panel.rows), 2) + 0.45
+    if isinstance(panel, Scatter):
+        return (2.4, 1.9) if panel.small else (3.9, 3.6)
     return (1.9, 1.3) if panel.small else (4.0, 2.6)
 
 
@@ -132,12 +134,13 @@ def _sheet(sheet: Sheet, colours: palette.Name) -> Figure:
         about = f" {panel.about}" if isinstance(panel, HeatMap) and panel.about else ""
         axes.set_title(f"{panel.title}{about}")
     first = sheet.panels[0]
-    if isinstance(first, Chart):
-        lines = {line.name: line for panel in sheet.panels if isinstance(panel, Chart) for line in panel.lines}
-        handles = [
-            Line2D([], [], color=_line_colour(line.index), linestyle=_dashes(line.index)) for line in lines.values()
-        ]
-        figure.legend(handles, list(lines), loc="outside lower left", ncols=4)
+    if isinstance(first, (Chart, Scatter)):
+        kind: dict[str, Any] = {"marker": "o", "linestyle": ""} if isinstance(first, Scatter) else {}
+        handles = {
+            name: Line2D([], [], color=_line_colour(index), **(kind or {"linestyle": _dashes(index)}))
+            for name, index in _key(sheet.panels)
+        }
+        figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=4)
     else:
         foot = (
             _scale(first)
@@ -147,6 +150,15 @@ def _sheet(sheet: Sheet, colours: palette.Name) -> Figure:
         wrapped = textwrap.fill(foot, int(FOOT_LETTERS_PER_INCH * size[0]))
         figure.supxlabel(wrapped, x=0.01, ha="left", fontsize=6.5, color=_colour(palette.weak("muted")))
     return figure
+
+
+def _key(shown: Iterable[Panel]) -> Iterator[tuple[str, int]]:
+    """Yield what the colours of lines and points mean."""
+    for panel in shown:
+        if isinstance(panel, Chart):
+            yield from ((line.name, line.index) for line in panel.lines)
+        elif isinstance(panel, Scatter):
+            yield from panel.key
 
 
 def _scale(panel: HeatMap) -> str:
@@ -167,6 +179,8 @@ def draw(axes: Axes, panel: Panel, colours: palette.Name, notes: list[str]) -> N
         _draw_map(axes, panel, colours, notes)
     elif isinstance(panel, Dots):
         _draw_dots(axes, panel, notes)
+    elif isinstance(panel, Scatter):
+        _draw_scatter(axes, panel, notes)
     else:
         _draw_chart(axes, panel, notes)
 
@@ -258,6 +272,37 @@ def _draw_line(axes: Axes, line: Line, marked: bool, notes: list[str]) -> None:
     if line.band:
         low, high = zip(*line.band, strict=True)
         axes.fill_between(line.x, low, high, color=shade, alpha=0.18, linewidth=0)
+
+
+def _draw_scatter(axes: Axes, panel: Scatter, notes: list[str]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+
+    faint = _colour(palette.weak("faint"))
+    axes.grid(color=faint, linewidth=0.5)
+    axes.set_axisbelow(True)
+    if panel.log:
+        axes.set(xscale="log", yscale="log")
+        ends = [value for mark in panel.marks for value in (mark.x, mark.y)]
+        axes.axline((min(ends), min(ends)), (max(ends), max(ends)), color=_colour(palette.weak("ring")), linewidth=0.8)
+    for mark in panel.marks:
+        shade = _line_colour(mark.index)
+        face = _colour(palette.SURFACE["light"]) if mark.hollow else shade
+        size = 5.0 if panel.small else 3.2
+        (dot,) = axes.plot(mark.x, mark.y, "o", color=shade, markersize=size, markerfacecolor=face, markeredgewidth=0.7)
+        _note(dot, mark.note, notes)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(numticks=6) if panel.log else MaxNLocator(3 if panel.small else 5))
+        if panel.log:
+            axis.set_minor_locator(LogLocator(numticks=1))
+            axis.set_major_formatter(FuncFormatter(_power))
+    axes.set_xlabel(panel.x_label)
+    axes.set_ylabel(panel.y_label)
+
+
+def _power(value: float, _: int | None = None) -> str:
+    """Return a power of ten in few letters."""
+    exponent = round(math.log10(value))
+    return _tick(value) if -3 < exponent < 4 else f"1e{exponent}".replace("-", MINUS)
 
 
 def _draw_dots(axes: Axes, panel: Dots, notes: list[str]) -> None:

@@ -138,7 +138,49 @@ class Dots:
     x_label: str = ""
 
 
-Panel = HeatMap | Chart | Dots
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One point of a scatter plot.
+
+    Attributes:
+        x: Where it lies.
+        y: Where it lies.
+        index: Its colour, as of lines.
+        note: For readers who point at it.
+        hollow: Whether it is drawn as a ring.
+    """
+
+    x: float
+    y: float
+    index: int
+    note: str
+    hollow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    """Points.
+
+    Attributes:
+        title: What they show.
+        marks: At least one.
+        x_label: Of the axis.
+        y_label: Of the axis.
+        key: What the colours mean: names and indices.
+        log: Whether both axes are logarithmic, with the line of equal values.
+        small: Whether it is one of many.
+    """
+
+    title: str
+    marks: tuple[Mark, ...]
+    x_label: str
+    y_label: str
+    key: tuple[tuple[str, int], ...] = ()
+    log: bool = False
+    small: bool = False
+
+
+Panel = HeatMap | Chart | Dots | Scatter
 
 
 def heat_maps(gains: Gains, about: Mapping[str, str], titles: Mapping[str, str]) -> tuple[HeatMap, ...]:

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 from yolo_qreg.report import palette
 from yolo_qreg.report.figures import cut, draw, inches_of
-from yolo_qreg.report.panels import Dots, HeatMap, Panel
+from yolo_qreg.report.panels import Dots, HeatMap, Panel, Scatter
 
 NO_ORIGIN = {"Date": None, "Creator": None, "Format": None, "Type": None}
 NAME_INCHES = 0.065
@@ -52,6 +52,8 @@ def _margins(panel: Panel) -> tuple[float, float, float, float]:
         return 0.0, 0.0, 0.0, 0.0
     if isinstance(panel, Dots):
         return 0.15 + NAME_INCHES * max((len(cut(row.name)) for row in panel.rows), default=0), 0.1, 0.22, 0.03
+    if isinstance(panel, Scatter):
+        return (0.5, 0.08, 0.4, 0.08) if panel.small else (0.6, 0.08, 0.4, 0.08)
     return (0.27, 0.05, 0.2, 0.05) if panel.small else (0.42, 0.08, 0.4, 0.08)
 
 

@@ -1,0 +1,113 @@
+"""The report of an analysis: page, tables and figures, from what it found alone.
+
+Example:
+    `write_analysis_report(load(Path("out")), Path("out"))` writes out/report.html, tables and figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from yolo_qreg.analysis.records import Analysis
+from yolo_qreg.files import write_text
+from yolo_qreg.findings import analysis as findings
+from yolo_qreg.findings.analysis import GAPS
+from yolo_qreg.report import analysis_panels as panels
+from yolo_qreg.report import analysis_tables as tables
+from yolo_qreg.report.figures import Sheet, write_figures
+from yolo_qreg.report.page import PAGE, render
+from yolo_qreg.report.palette import Name, check
+from yolo_qreg.report.render import ascii_text, to_csv, to_text
+from yolo_qreg.report.table import Table
+from yolo_qreg.report.text import file_names
+
+FILES = {
+    "noise.csv": tables.noise_rows,
+    "theorem.csv": tables.rise_rows,
+    "fits.csv": tables.fits,
+    "sharpness.csv": tables.sharpness,
+    "profiles.csv": tables.profile_rows,
+    "ranks.csv": tables.ranks,
+}
+"""What stands beside the page, and what makes it."""
+RANKS_PER_ROW = 4
+
+
+def write_analysis_report(found: Analysis, out: Path, palette: str = "paper") -> Path:
+    """Write OUT/report.html, its tables as CSV files and OUT/figures, each file whole or as it was.
+
+    Args:
+        found: The analysis.
+        out: Folder.
+        palette: `paper` (green and red) or `accessible` (blue and orange).
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: There is no such palette.
+    """
+    colours = check(palette)
+    for name, make in FILES.items():
+        write_text(out / name, to_csv(make(found)))
+    write_figures(out, sheets(found), colours)
+    write_text(out / PAGE, document(found, colours))
+    return out / PAGE
+
+
+def document(found: Analysis, colours: Name) -> str:
+    """Return the page as text."""
+    titles = tables.titles(found)
+    plots = {model.name: panels.theorem_plots(model) for model in found.models}
+    return render(
+        "analysis",
+        colours,
+        found=found,
+        titles=titles,
+        noise=panels.noise_charts(found, titles),
+        noise_table=tables.noise(found),
+        plots={name: shown for name, shown in plots.items() if shown},
+        rises=tables.rises(found),
+        fits=tables.fits(found),
+        profile=panels.profile_chart(found, titles),
+        sharpness=tables.sharpness(found),
+        gaps={GAPS[gap]: shown for gap in GAPS if (shown := panels.rank_plots(found, titles, gap))},
+        ranks=tables.ranks(found),
+        overall=findings.overall(found),
+        files=list(FILES),
+        setup=found.setup,
+    )
+
+
+def sheets(found: Analysis) -> tuple[Sheet, ...]:
+    """Return what OUT/figures holds, as far as there is something to show."""
+    titles = tables.titles(found)
+    files = file_names([model.name for model in found.models])
+    made = [Sheet("noise", panels.noise_charts(found, titles), 2)]
+    made += [Sheet(f"theorem-{files[model.name]}", panels.theorem_plots(model), 2) for model in found.models]
+    made.append(Sheet("directions", (panels.profile_chart(found, titles),)))
+    made += [Sheet(f"ranks-{gap}", panels.rank_plots(found, titles, gap), RANKS_PER_ROW) for gap in GAPS]
+    return tuple(sheet for sheet in made if sheet.panels)
+
+
+def print_analysis_summary(found: Analysis, echo: Callable[[str], object] = click.echo) -> None:
+    """Tell the tables line by line, in ASCII.
+
+    Args:
+        found: The analysis.
+        echo: What prints a line.
+    """
+    blocks: dict[str, Table] = {
+        "Noise of quantized weights": tables.noise(found).without("own", "lowest", "highest"),
+        "Noise in all layers at once: predicted by the theorem, and measured": tables.rises(found),
+        "Single layers: slope of measured over predicted, logarithms": tables.fits(found),
+        "Sharpness": tables.sharpness(found),
+        "Rank correlation over models": tables.ranks(found),
+    }
+    for title, data in blocks.items():
+        if data.rows and len(data.columns) > 1:
+            for line in f"{title}\n{to_text(data)}\n".splitlines():
+                echo(ascii_text(line))

@@ -1,0 +1,97 @@
+"""The figures of an analysis as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from yolo_qreg.analysis.records import Analysis, ModelAnalysis
+from yolo_qreg.findings import analysis as findings
+from yolo_qreg.findings.analysis import KINDS, MEASURES, QUANTITIES, Kind, Quantity
+from yolo_qreg.findings.names import kind_of, method_title
+from yolo_qreg.report.panels import Chart, Line, Mark, Scatter
+from yolo_qreg.report.text import interval, number
+
+AXES = {"outputs": "squared change of outputs", "loss": "rise of the loss"}
+BY = {"gaussian": "Gaussian noise", "quantized": "true errors"}
+
+
+def noise_charts(found: Analysis, titles: Mapping[str, str]) -> tuple[Chart, ...]:
+    """Return for each method the noise over widths, of each model: medians, and bands from worst to best layer."""
+    methods = dict.fromkeys(row.method for model in found.models for row in model.noise)
+    return tuple(chart for method in methods if (chart := _noise_chart(found, titles, method)))
+
+
+def _noise_chart(found: Analysis, titles: Mapping[str, str], method: str) -> Chart | None:
+    lines = []
+    first = True
+    for index, model in enumerate(found.models):
+        rows = sorted((s for s in findings.noise_summaries(model) if s.method == method), key=lambda s: s.bits)
+        if not rows:
+            continue
+        x = tuple(float(row.bits) for row in rows)
+        band = tuple((row.lowest_db, row.highest_db) for row in rows) if first else ()
+        lines.append(Line(titles[model.name], index, x, tuple(row.sqnr_db for row in rows), band=band))
+        first = False
+    if not lines:
+        return None
+    ticks = tuple((bits, f"{bits:g}") for bits in sorted({bits for line in lines for bits in line.x}))
+    return Chart(f"{method_title(method)}: weights over errors", tuple(lines), "bits", ticks, "dB, median over layers")
+
+
+def theorem_plots(model: ModelAnalysis) -> tuple[Scatter, ...]:
+    """Return measured against predicted rises of single layers, for outputs and loss by noise and by true errors."""
+    plots = (_theorem_plot(model, quantity, kind) for quantity in QUANTITIES for kind in KINDS)
+    return tuple(plot for plot in plots if plot)
+
+
+def _theorem_plot(model: ModelAnalysis, quantity: Quantity, kind: Kind) -> Scatter | None:
+    colours = _colours(model)
+    marks = tuple(
+        Mark(x, y, colours[row.method, row.bits], f"{row.layer}, {kind_of(row.method, row.bits)}: {y:.3g}")
+        for row in findings.single_layers(model.rises)
+        if (x := findings.predicted(row, quantity)) > 0 and (y := findings.measured(row, quantity, kind)) > 0
+    )
+    if not marks:
+        return None
+    fit = findings.fit(model.rises, quantity, kind)
+    slope = f": slope {number(fit.slope.value, 2)} {interval(fit.slope, 2)}, ratio {fit.ratio:.2g}" if fit else ""
+    return Scatter(
+        f"{AXES[quantity].capitalize()}, {BY[kind]}{slope}",
+        marks,
+        "predicted",
+        "measured",
+        tuple((kind_of(*pair), index) for pair, index in colours.items()),
+        log=True,
+    )
+
+
+def _colours(model: ModelAnalysis) -> dict[tuple[str, int], int]:
+    pairs = dict.fromkeys((row.method, row.bits) for row in model.rises)
+    return {pair: index for index, pair in enumerate(pairs, start=1)}
+
+
+def profile_chart(found: Analysis, titles: Mapping[str, str]) -> Chart:
+    """Return the rise of the loss along random directions, of each model: means over directions."""
+    lines = []
+    for index, model in enumerate(found.models):
+        sharp = model.sharpness
+        rises = [[value - sharp.training_loss for value in losses] for losses in sharp.profiles]
+        band = tuple((min(values), max(values)) for values in zip(*rises, strict=True))
+        lines.append(Line(titles[model.name], index, tuple(sharp.distances), findings.mean_profile(model), band=band))
+    ticks = tuple((distance, f"{distance:g}") for distance in (-0.4, -0.2, 0.0, 0.2, 0.4))
+    label = "distance, in norms of filters"
+    return Chart("Loss along random directions", tuple(lines), label, ticks, "rise of the loss", marked=False)
+
+
+def rank_plots(found: Analysis, titles: Mapping[str, str], gap: str) -> tuple[Scatter, ...]:
+    """Return each measure against a gap, with a point for each model; those without a correlation are left out."""
+    places = {model.name: index for index, model in enumerate(found.models)}
+    names = tuple((titles[name], index) for name, index in places.items())
+    plots = []
+    for rank in findings.ranks(found):
+        if rank.correlation is None or rank.gap != gap:
+            continue
+        marks = tuple(Mark(x, y, places[name], f"{titles[name]}: {x:.3g}, {y:.3g}") for name, x, y in rank.points)
+        said = f"{number(rank.correlation.value, 2)} {interval(rank.correlation, 2)}"
+        plots.append(Scatter(f"{MEASURES[rank.measure][0]}: {said}", marks, "", "", names, small=True))
+    return tuple(plots)
