@@ -34,6 +34,8 @@ FILES = {
 }
 """What stands beside the page, and what makes it."""
 RANKS_PER_ROW = 4
+DERIVATIVES = ("trace", "relative_trace", "eigenvalue")
+"""Columns of sharpness."""
 
 
 def write_analysis_report(found: Analysis, out: Path, palette: str = "paper") -> Path:
@@ -73,13 +75,18 @@ def document(found: Analysis, colours: Name) -> str:
         rises=tables.rises(found),
         fits=tables.fits(found),
         profile=panels.profile_chart(found, titles),
-        sharpness=tables.sharpness(found),
+        sharpness=_in_two(tables.sharpness(found)),
         gaps={GAPS[gap]: shown for gap in GAPS if (shown := panels.rank_plots(found, titles, gap))},
         ranks=tables.ranks(found),
         overall=findings.overall(found),
         files=list(FILES),
         setup=found.setup,
     )
+
+
+def _in_two(data: Table) -> tuple[Table, Table]:
+    """Return the table of sharpness as two that fit a page: losses and their rises, and derivatives."""
+    return data.without("gradient", *DERIVATIVES), data.only("model", "gradient", *DERIVATIVES)
 
 
 def sheets(found: Analysis) -> tuple[Sheet, ...]:
@@ -104,7 +111,8 @@ def print_analysis_summary(found: Analysis, echo: Callable[[str], object] = clic
         "Noise of quantized weights": tables.noise(found).without("own", "lowest", "highest"),
         "Noise in all layers at once: predicted by the theorem, and measured": tables.rises(found),
         "Single layers: slope of measured over predicted, logarithms": tables.fits(found),
-        "Sharpness": tables.sharpness(found),
+        "Rise of the loss around the weights": _in_two(tables.sharpness(found))[0],
+        "Derivatives of the loss, of weights in units of their layer": _in_two(tables.sharpness(found))[1],
         "Rank correlation over models": tables.ranks(found),
     }
     for title, data in blocks.items():

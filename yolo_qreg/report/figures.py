@@ -275,7 +275,7 @@ def _draw_line(axes: Axes, line: Line, marked: bool, notes: list[str]) -> None:
 
 
 def _draw_scatter(axes: Axes, panel: Scatter, notes: list[str]) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     faint = _colour(palette.weak("faint"))
     axes.grid(color=faint, linewidth=0.5)
@@ -293,7 +293,7 @@ def _draw_scatter(axes: Axes, panel: Scatter, notes: list[str]) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(numticks=6) if panel.log else MaxNLocator(3 if panel.small else 5))
         if panel.log:
-            axis.set_minor_locator(LogLocator(numticks=1))
+            axis.set_minor_locator(NullLocator())
             axis.set_major_formatter(FuncFormatter(_power))
     axes.set_xlabel(panel.x_label)
     axes.set_ylabel(panel.y_label)
