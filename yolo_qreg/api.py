@@ -267,8 +267,8 @@ def analyze(config: AnalysisConfig, *, quiet: bool = False) -> Analysis:
         raise KeyboardInterrupt(
             f"interrupted; what was finished is kept in {config.out}: repeat the command to continue"
         ) from stop
-    found = replace(found, corrupted_gaps=gaps)
-    run.save(found, config.out)
+    run.save(replace(found, corrupted_gaps=gaps), config.out)
+    found = run.load(config.out)  # in the order of the file, so that a report made again is the same
     write_analysis_report(found, config.out, config.palette)
     return found
 

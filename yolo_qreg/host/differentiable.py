@@ -2,8 +2,8 @@
 
 BatchNorm uses its running statistics, so that a picture's outputs do not depend on others. The host assigns boxes to
 outputs anew for each forward pass, by what the network finds; here that is done once, as otherwise the loss would be
-no smooth function of the weights. Its box loss holds one factor of CIoU constant in derivatives, which are off by
-that much.
+no smooth function of the weights. Its box loss holds one factor of CIoU constant in derivatives, which changes them by
+about a thousandth.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ class Batch:
     batch_idx: Tensor
     cls: Tensor
     bboxes: Tensor
+
+    def double(self) -> Batch:
+        """Return the same in float64, for exact differences."""
+        return Batch(self.img.double(), self.batch_idx.double(), self.cls.double(), self.bboxes.double())
 
     def to_host(self) -> dict[str, Tensor]:
         """Return what losses of the host take."""
@@ -133,6 +137,11 @@ class Differentiable:
         self._kept: dict[int, list[Any]] = {}
         self.fix_targets()
 
+    def to(self, dtype: torch.dtype) -> None:
+        """Compute in another precision, that of the pictures."""
+        self._model.to(dtype)
+        self.fix_targets()
+
     @property
     def batches(self) -> range:
         """The numbers of the batches."""
@@ -185,6 +194,12 @@ class Differentiable:
     def loss(self, batch: int) -> Tensor:
         """Return the loss of a batch, []."""
         return self.run(batch)[0]
+
+    def host_loss(self, batch: int) -> Tensor:
+        """Return the loss of a batch with targets that the host assigns at the present weights, []."""
+        shown = self._batches[batch]
+        total, _ = self._model.init_criterion()(self._model(shown.img), shown.to_host())
+        return total.sum() / len(shown.img)
 
     def outputs(self, batch: int) -> Tensor:
         """Return the outputs of a batch, [N, outputs]; targets do not matter."""

@@ -1,0 +1,85 @@
+"""`yolo-qreg analyze` on shipped weights: what it writes, that it goes on where it stopped, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from yolo_qreg.analysis import run
+from yolo_qreg.analysis.parts import Laboratory
+from yolo_qreg.cli import main
+from yolo_qreg.data.shapes import ensure_shapes
+from yolo_qreg.shipped import shipped, weights_folder
+
+LEAST = "--imgsz 32 --images 2 --layer-images 1 --probes 2 --directions 1 --bits 2 --methods lsq"
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """Read a CSV file."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_an_analysis_of_shipped_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows for every layer, a page and figures; a second call computes nothing and writes the same bytes."""
+    monkeypatch.setattr("yolo_qreg.report.figures.DPI", 40)
+    data, out = ensure_shapes(tmp_path / "data", train=2, val=2), tmp_path / "out"
+    words = ["analyze", str(shipped("shapes-fp32")), "--data", str(data), "--out", str(out), *LEAST.split()]
+    assert main(words) == 0, capsys.readouterr().err
+    rises = table(out / "theorem.csv")
+    assert len(rises) == 1 + 69
+    whole = rises[0]
+    assert (whole["model"], whole["layer"], whole["own"]) == ("shapes-fp32", "all", "False")
+    parts = [float(row["predicted_outputs"]) for row in rises[1:]]
+    assert float(whole["predicted_outputs"]) == pytest.approx(sum(parts))
+    for row in rises[1:]:
+        assert float(row["predicted_outputs"]) == pytest.approx(float(row["variance"]) * float(row["jacobian"]))
+        assert float(row["predicted_loss"]) == pytest.approx(float(row["variance"]) * float(row["trace"]) / 2)
+    noise = table(out / "noise.csv")
+    assert {(row["method"], row["bits"]) for row in noise} == {("lsq", "2")}
+    assert {row["model"] for row in table(out / "sharpness.csv")} == {"shapes-fp32"}
+    assert {row["distance"] for row in table(out / "profiles.csv")} >= {"-0.4", "0.0", "0.4"}
+    assert {"noise.png", "theorem-shapes-fp32.pdf", "directions.png"} <= {p.name for p in (out / "figures").iterdir()}
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "FP32" in page
+    assert "2-bit LSQ" in page
+
+    def nothing(*_: object) -> None:
+        raise AssertionError("computed again")
+
+    for work in ("_noise", "_terms", "_rises", "_sharpness"):
+        monkeypatch.setattr(Laboratory, work, nothing)
+    assert main(words) == 0
+    assert (out / "report.html").read_text(encoding="utf-8") == page
+    (out / "report.html").unlink()
+    assert main(["report", str(out)]) == 0
+    assert (out / "report.html").read_text(encoding="utf-8") == page
+    (out / run.FILE).write_text("{}", encoding="utf-8")
+    capsys.readouterr()
+    assert main(["report", str(out)]) == 2
+    assert "holds no whole analysis.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("missing.pt",), "missing.pt is not a file; name a .pt checkpoint"),
+        (("{card}",), "is no .pt file, which derivatives need"),
+        (("{fp32}", "--imgsz", "33"), "imgsz=33 is no multiple of 32; use 32"),
+        (("{fp32}", "--images", "1"), "images=1 is not a whole number from 2 to 100,000; correct it"),
+        (("{fp32}", "--bits", "9"), "bits: 9 is out of range; use 1-8"),
+        (("{fp32}", "--methods", "noise"), "methods: 'noise' is not one whose noise is known; choose of dorefa"),
+        (("{fp32}", "--data", "nowhere.yaml"), "data=nowhere.yaml does not exist"),
+    ],
+)
+def test_what_is_refused(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, status 2, before anything is computed."""
+    names = {"fp32": shipped("shapes-fp32"), "card": weights_folder() / "shapes-fp32.json"}
+    assert main(["analyze", *(word.format(**names) for word in words)]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.splitlines()) == 1
