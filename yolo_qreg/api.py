@@ -18,8 +18,11 @@ from yolo_qreg.errors import InputError
 from yolo_qreg.progress import Tell, teller, watched
 
 if TYPE_CHECKING:
+    from yolo_qreg.analysis.allocation import Allocation, Budget, By
     from yolo_qreg.analysis.config import AnalysisConfig
     from yolo_qreg.analysis.records import Analysis
+    from yolo_qreg.analysis.sensitivity_config import SensitivityConfig
+    from yolo_qreg.analysis.sensitivity_record import Sensitivity
     from yolo_qreg.evaluation.config import EvalConfig
     from yolo_qreg.evaluation.results import Results
     from yolo_qreg.export.describe import Description
@@ -141,6 +144,68 @@ def quantize(
     with watched(quiet or not adaround) as begin:
         target = None if out is None else Path(out)
         return posttraining.quantize(Path(source), chosen, target, data, adaround=adaround, begin=begin)
+
+
+def sensitivity(config: SensitivityConfig, *, quiet: bool = False) -> Sensitivity:
+    """Measure what it costs to quantize one layer at a time, without training, on training pictures.
+
+    `config.out` gets a table, a picture, and what `allocate` reads. What was finished before is kept.
+
+    Args:
+        config: Weights, widths and pictures.
+        quiet: Whether to say nothing on the way.
+
+    Returns:
+        What each layer costs at each width, measured and estimated.
+
+    Raises:
+        InputError: Weights or data cannot be used, or a folder cannot be written.
+        KeyboardInterrupt: Ctrl-C; what is finished is kept.
+    """
+    from yolo_qreg.analysis.sensitivity import measure_sensitivity
+    from yolo_qreg.report.sensitivity import write_sensitivity
+
+    try:
+        with watched(quiet) as watch:
+            found = measure_sensitivity(config, watch, teller(quiet))
+        write_sensitivity(found, config.out)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(
+            f"interrupted; what was finished is kept in {config.out}: repeat the command to continue"
+        ) from stop
+    return found
+
+
+def allocate(
+    found: Sensitivity | str | Path, budget: Budget, by: By = "loss", out: str | Path | None = None
+) -> Allocation:
+    """Choose a width for each layer, so that the sum of what single layers cost is least within a budget.
+
+    Args:
+        found: What `sensitivity` returned, or its folder.
+        budget: What all layers together may take.
+        by: What counts as cost: "loss" or "map", as measured, or "estimate".
+        out: File to write the plan to, for `train --bits-plan`; none by default.
+
+    Returns:
+        Widths by layer, for `QuantConfig(widths=...)`, and what they come to.
+
+    Raises:
+        InputError: Nothing fits the budget, or a file cannot be read or written.
+
+    Example:
+        `allocate("runs/sensitivity", Budget(kind="size", most=1e6), out="plan.yaml")`
+    """
+    from yolo_qreg.analysis import allocation
+    from yolo_qreg.analysis.sensitivity_record import load_sensitivity
+    from yolo_qreg.bits_plan import write_plan
+
+    known = load_sensitivity(Path(found)) if isinstance(found, (str, Path)) else found
+    plan = allocation.allocate(known, budget, by)
+    if out is not None:
+        about = {"for": known.setup["name"], "method": known.setup["method"], f"most {budget.kind}": budget.most}
+        write_plan(Path(out), plan.widths, {**about, **plan.to_dict()})
+    return plan
 
 
 def evaluate(config: EvalConfig, *, quiet: bool = False) -> Results:
