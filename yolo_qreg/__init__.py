@@ -9,7 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from yolo_qreg.analysis.allocation import Allocation, Budget
+    from yolo_qreg.analysis.sensitivity_config import SensitivityConfig
+    from yolo_qreg.analysis.sensitivity_record import Sensitivity
     from yolo_qreg.api import (
+        allocate,
         describe,
         evaluate,
         export_weights,
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
         quantize,
         resume,
         run_study,
+        sensitivity,
         train,
         train_in_turn,
         unpack,
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _HOMES = {
+    "Allocation": "yolo_qreg.analysis.allocation",
+    "Budget": "yolo_qreg.analysis.allocation",
     "Calibration": "yolo_qreg.config",
     "Delta": "yolo_qreg.evaluation.results",
     "EvalConfig": "yolo_qreg.evaluation.config",
@@ -45,9 +52,12 @@ _HOMES = {
     "QuantConfig": "yolo_qreg.config",
     "Results": "yolo_qreg.evaluation.results",
     "Score": "yolo_qreg.evaluation.results",
+    "Sensitivity": "yolo_qreg.analysis.sensitivity_record",
+    "SensitivityConfig": "yolo_qreg.analysis.sensitivity_config",
     "Study": "yolo_qreg.study.plan",
     "TrainConfig": "yolo_qreg.config",
     "WeightQuantizer": "yolo_qreg.quant.base",
+    "allocate": "yolo_qreg.api",
     "bake": "yolo_qreg.patch",
     "describe": "yolo_qreg.api",
     "evaluate": "yolo_qreg.api",
@@ -59,6 +69,7 @@ _HOMES = {
     "register_method": "yolo_qreg.quant.registry",
     "resume": "yolo_qreg.api",
     "run_study": "yolo_qreg.api",
+    "sensitivity": "yolo_qreg.api",
     "train": "yolo_qreg.api",
     "train_in_turn": "yolo_qreg.api",
     "unpack": "yolo_qreg.api",
@@ -66,6 +77,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "Allocation",
+    "Budget",
     "Calibration",
     "Delta",
     "EvalConfig",
@@ -76,10 +89,13 @@ __all__ = [
     "QuantConfig",
     "Results",
     "Score",
+    "Sensitivity",
+    "SensitivityConfig",
     "Study",
     "TrainConfig",
     "WeightQuantizer",
     "__version__",
+    "allocate",
     "bake",
     "describe",
     "evaluate",
@@ -91,6 +107,7 @@ __all__ = [
     "register_method",
     "resume",
     "run_study",
+    "sensitivity",
     "train",
     "train_in_turn",
     "unpack",

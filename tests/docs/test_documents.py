@@ -40,6 +40,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(data, folder / name)
     (folder / "path/to/VOCdevkit").mkdir(parents=True)
+    (folder / "plan.yaml").write_text("bits: {model.0.conv: 8}\n")
     picture = PIL.Image.open(next(iter(sorted(data.parent.rglob("*.png")))))
     for name in ("photos", "images"):
         (folder / name).mkdir()

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from yolo_qreg.analysis.sensitivity_record import load_sensitivity
-from yolo_qreg.cli.options import PATH, NamedPath
+from yolo_qreg.cli.options import PATH
 from yolo_qreg.errors import InputError
 
 _UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
@@ -29,7 +29,7 @@ class Amount(click.ParamType):  # type: ignore[type-arg]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("source", metavar="SENSITIVITY", type=NamedPath(path_type=Path, exists=True))
+@click.argument("source", metavar="SENSITIVITY", type=PATH)
 @click.option("--size", type=Amount(), help="Most bytes of the packed file, such as 1.0MB.")
 @click.option("--mean-bits", type=float, help="Most bits of a weight on average: 3 for the size of uniform 3 bits.")
 @click.option("--bit-ops", type=Amount(), help="Most multiply-accumulates x bits of weights for a picture, such as 4G.")
