@@ -85,7 +85,7 @@ def measure_sensitivity(config: SensitivityConfig, watch: Callable[[int], Watch]
     }
     parts = bench.parts(config.out / PARTS, about)
     _do(parts, watch)
-    base, traces, *layers = [part.result() or {} for part in parts]
+    base, traces, *layers = [_kept(part) for part in parts]
     found = Sensitivity(
         layers=tuple(
             LayerCost(**row, **_trace_of(traces[row["layer"]], row["variance"]))
@@ -123,6 +123,13 @@ def _do(parts: Sequence[Part], watch: Callable[[int], Watch]) -> None:
     for part in missing:
         told(part.name, 0)
         part.do(partial(told, part.name, 1))
+
+
+def _kept(part: Part) -> dict[str, Any]:
+    found = part.result()
+    if found is None:
+        raise InputError(f"{part.file} was changed meanwhile; let one command at a time work there, and repeat it")
+    return found
 
 
 def _trace_of(trace: Mapping[str, Any], variance: float) -> dict[str, Any]:
@@ -175,7 +182,9 @@ class _Bench:
         config = self._config
         base = Part("float weights", folder / "float.json", {**about, "part": "float"}, 1, self._float)
         key = {**about, "part": "traces", "probes": config.probes}
-        traces = Part("Hessian traces", folder / "traces.json", key, len(self._pictures.batches), self._traces)
+        traces = Part(
+            "Hessian traces", folder / "traces.json", key, len(self._pictures.batches) * config.probes, self._traces
+        )
         layers = [
             Part(
                 name,
@@ -197,7 +206,8 @@ class _Bench:
         scored = self._scored
         objective = Objective(scored.weights, [partial(scored.loss, batch) for batch in scored.batches])
         rng = torch.Generator().manual_seed(self._config.seed)
-        found = hessian_traces(objective, self._config.probes, rng, tick)
+        probes = self._config.probes
+        found = hessian_traces(objective, probes, rng, lambda: [tick() for _ in range(probes)])
         return {name: asdict(value) for name, value in found.items() if name != ALL}
 
     def _layer(self, name: str, tick: Ticked) -> dict[str, Any]:
