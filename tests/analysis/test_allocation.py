@@ -9,10 +9,10 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from yolo_qreg.bits_plan import read_plan
 
 from yolo_qreg.analysis.allocation import Allocation, Budget, By, allocate, described, rising_costs, uniform
 from yolo_qreg.analysis.sensitivity_record import FILE, LayerCost, Sensitivity, load_sensitivity
+from yolo_qreg.bits_plan import read_plan
 from yolo_qreg.cli import main
 from yolo_qreg.errors import InputError
 from yolo_qreg.sealed import write_sealed

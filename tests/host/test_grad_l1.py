@@ -156,3 +156,22 @@ def test_a_compiled_model_is_refused(data: Path, tmp_path: Path) -> None:
     trainer = QATTrainer(overrides=overrides(data, tmp_path, CONFIG, model=str(TINY), compile=True, imgsz=SIDE_PX))
     with pytest.raises(InputError, match=r"compile=True has no gradients of gradients, which grad_l1=0\.05 needs"):
         trainer.train()
+
+
+def test_small_gradients_count_in_half_precision() -> None:
+    """Of the scaled loss they are those of float32; without the scale a third of the norm vanishes."""
+    plain, net = detector().double(), detector()
+    names = [f"{name}.weight" for name in quantize_detector(net, CONFIG).bits]
+    small = 1e-4
+    wanted = small * LAMBDA * norm_of_gradient(plain, names, {})
+
+    def term(scale: float) -> float:
+        layers = quantized_layers(net).values()
+        loss = GradientL1(lambda *given: (small * smooth(*given)[0], {}), layers, LAMBDA, lambda one: one * scale)
+        found = batch()
+        with torch.autocast("cpu", torch.float16):
+            return float(loss(net(found["img"]), found)[0][-1].detach())
+
+    assert term(4096) == pytest.approx(wanted, rel=0.01)
+    assert term(1) < 0.8 * wanted
+    assert term(2.0**40) == 0  # an overflow: the loss stays finite, and the scaler finds its gradients
