@@ -10,6 +10,7 @@ corrupted pictures; 95% intervals are over pictures, and over seeds where there 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +18,14 @@ from typing import Any
 
 import click
 
-from yolo_qreg import EvalConfig, QuantConfig, Results, TrainConfig, evaluate, resume, train
-from yolo_qreg.evaluation.results import ALL, CLEAN, Delta
-from yolo_qreg.findings.spread import SeedMean, of_deltas, over_seeds
-from yolo_qreg.host.history import read_run
-from yolo_qreg.settings import parse_settings
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # before this folder, whose corruptions.py is another
+
+from yolo_qreg import EvalConfig, QuantConfig, Results, TrainConfig, evaluate, resume, train  # noqa: E402
+from yolo_qreg.evaluation.results import ALL, CLEAN, Delta  # noqa: E402
+from yolo_qreg.findings.spread import SeedMean, of_deltas, over_seeds  # noqa: E402
+from yolo_qreg.host.history import read_run  # noqa: E402
+from yolo_qreg.settings import parse_settings  # noqa: E402
 
 METHODS = ("lsq", "dorefa")
 WIDTHS = (4, 2)
