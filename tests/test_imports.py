@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "yolo_qreg"
 
 ORDER: tuple[set[str], ...] = (
-    {"errors", "processes"},
+    {"errors", "openvino_import", "processes"},
     {"files", "fonts", "pictures", "progress", "quant.registry", "settings", "trust"},
     {"bits_plan", "sealed"},
     {"config"},

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +48,17 @@ def folder(trained: Callable[[str], Trained], shapes: Path, tmp_path_factory: py
     out = tmp_path_factory.mktemp("int8") / "small_openvino_model"
     calibration = Calibration(data=shapes, images=4)
     return to_int8(trained("lsq-2bit").path, out, openvino=True, calibration=calibration, imgsz=SIDE)
+
+
+def test_openvino_does_not_report_to_its_makers(tmp_path: Path) -> None:
+    """As it is imported it would draw an identifier for this machine, keep it in the home folder and send it."""
+    home = tmp_path / "home"
+    home.mkdir()
+    code = "from yolo_qreg.openvino_import import import_openvino; print(import_openvino().__version__)"
+    env = {key: value for key, value in os.environ.items() if key != "CI"} | {"HOME": str(home)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == openvino.__version__
+    assert not list(home.iterdir())
 
 
 def packed(slope: int, offset: int, bits: int, scale: list[float]) -> PackedWeight:

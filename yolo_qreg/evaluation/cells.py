@@ -29,6 +29,7 @@ from yolo_qreg.evaluation.damage import NAME_DIGITS, Damage
 from yolo_qreg.evaluation.detections import Detections
 from yolo_qreg.evaluation.results import CLEAN, OVER_SEVERITIES
 from yolo_qreg.files import write_atomic
+from yolo_qreg.openvino_import import import_openvino
 from yolo_qreg.pictures import COLOUR
 from yolo_qreg.sealed import read_sealed, read_whole, stamped, unstamped, write_sealed
 
@@ -264,5 +265,5 @@ def _frost_digest(textures: str | None) -> str:
 @cache
 def release_of(module: str) -> str:
     """Return the release of a module as it says itself: one package of several may have brought it, or none."""
-    release: str = import_module(module).__version__
+    release: str = (import_openvino() if module == "openvino" else import_module(module)).__version__
     return release.partition("+")[0]  # a build for another accelerator is the same release

@@ -20,6 +20,7 @@ from yolo_qreg.errors import InputError
 from yolo_qreg.export import graph, notes
 from yolo_qreg.export.graph import Held
 from yolo_qreg.files import check_writable
+from yolo_qreg.openvino_import import import_openvino
 from yolo_qreg.processes import undisturbed
 
 FOLDER = "_openvino_model"
@@ -56,8 +57,7 @@ def convert(file: Path, made: Path) -> Path:
     Returns:
         The graph in it, an .xml.
     """
-    import openvino
-
+    openvino = import_openvino()
     made.mkdir()
     written = made / f"{made.name.removesuffix(FOLDER)}.xml"
     openvino.save_model(openvino.convert_model(str(file)), str(written), compress_to_fp16=False)

@@ -14,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from yolo_qreg.errors import InputError
+from yolo_qreg.openvino_import import import_openvino
 
 Picture = NDArray[np.float32]
 """One, [1, C, H, W] in 0..1, or the head's answer to it."""
@@ -97,8 +98,7 @@ def run_openvino(model: Path, pictures: Sequence[Picture]) -> tuple[list[Picture
     Raises:
         InputError: OpenVINO cannot run it.
     """
-    import openvino
-
+    openvino = import_openvino()
     try:
         core = openvino.Core()
         compiled = core.compile_model(core.read_model(str(model)), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
