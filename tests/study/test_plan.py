@@ -71,6 +71,7 @@ def test_files_and_mappings_are_the_same_study(tmp_path: Path) -> None:
         ({"seeds": [-1]}, "-1 is not a whole number of 0 or more"),
         ({"train": 5}, "train: 5 is not a mapping"),
         ({"quant": {"per_channel": True}}, "'per_channel' is not one of methods"),
+        ({"quant": {"lsq": {"widths": {"a": 2}}}}, "widths is of single trainings; drop it, and use the train command"),
         ({"evaluation": {"severities": [6]}}, "severity 6 is not one of 1, 2, 3, 4, 5"),
         ({"evaluation": {"corruptions": ["rain"]}}, "'rain'"),
         ({"evaluation": {"severities": []}}, "severities is empty"),
