@@ -152,6 +152,6 @@ def test_help_names_its_page(name: str, capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         cli.main([name, "--help"], prog_name="yolo-qreg")
     last = capsys.readouterr().out.rstrip().splitlines()[-1]
-    found = re.search(r"docs/\w+\.md", last)
+    found = re.search(r"docs/[\w-]+\.md", last)
     assert found is not None
     assert (ROOT / found.group()).is_file()
