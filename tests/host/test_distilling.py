@@ -36,6 +36,12 @@ def taught(train: Callable[..., Run], teacher: Path) -> Run:
     return train(CONFIG, **SHORT, distill_model=str(teacher), dis=100)
 
 
+@pytest.fixture(scope="module")
+def alone(train: Callable[..., Run]) -> Run:
+    """The same without one."""
+    return train(CONFIG, **SHORT)
+
+
 def test_the_term_is_the_divergence_of_what_the_head_says() -> None:
     """As torch's own distributions have it; of one number a side, it is the distance. The same answers give 0."""
     numbers = torch.Generator().manual_seed(0)
@@ -52,9 +58,8 @@ def test_the_term_is_the_divergence_of_what_the_head_says() -> None:
     assert disagreement(known, known).abs() < 1e-6
 
 
-def test_a_student_comes_to_answer_as_its_teacher(taught: Run, train: Callable[..., Run], teacher: Path) -> None:
+def test_a_student_comes_to_answer_as_its_teacher(taught: Run, alone: Run, teacher: Path) -> None:
     """More than one that was not taught."""
-    alone = train(CONFIG, **SHORT)
     known = _answers(teacher)
     far, near = (float(disagreement(_answers(run.best), known)) for run in (alone, taught))
     assert near < 0.9 * far
@@ -80,22 +85,37 @@ def test_files_hold_the_student_alone(taught: Run, train: Callable[..., Run]) ->
     assert sum(p.numel() for p in saved.parameters()) == parameters - steps
 
 
+def _interrupted(run: Run, folder: Path) -> Path:
+    """Put the file of the first of two epochs where a killed training leaves it."""
+    last = folder / "run" / "weights" / "last.pt"
+    last.parent.mkdir(parents=True)
+    last.write_bytes((run.folder / "weights" / "epoch0.pt").read_bytes())
+    return last
+
+
 def test_a_resumed_run_is_the_same_and_has_the_same_teacher(taught: Run, teacher: Path, tmp_path: Path) -> None:
     """Bit for bit, also where the teacher's file was moved; another file is refused, and so is none."""
-    last = tmp_path / "run" / "weights" / "last.pt"
-    last.parent.mkdir(parents=True)
-    last.write_bytes((taught.folder / "weights" / "epoch0.pt").read_bytes())
+    last = _interrupted(taught, tmp_path)
     moved = tmp_path / "moved.pt"
     moved.write_bytes(teacher.read_bytes())
     with pytest.raises(InputError, match=r"last.pt is not what taught this run so far; name where that file is now"):
         api.resume(last, {"distill_model": str(taught.best.with_name("last.pt"))})
     with pytest.raises(InputError, match=r"no.pt is not a .pt file; name the trained model"):
         api.resume(last, {"distill_model": "no.pt"})
+    with pytest.raises(InputError, match=r"distill_model=None: this run has a teacher; drop the setting, or name its"):
+        api.resume(last, {"distill_model": None})
     resumed = QATTrainer(overrides={"resume": str(last), "distill_model": str(moved)})
     resumed.train()
     assert resumed.args.distill_model == str(moved)
     assert_same(resumed.model.state_dict(), taught.trainer.model.state_dict())
     assert_same(resumed.ema.ema.state_dict(), taught.trainer.ema.ema.state_dict())
+
+
+def test_a_resumed_run_gets_no_teacher(alone: Run, teacher: Path, tmp_path: Path) -> None:
+    """One that began without would be taught by halves, and nothing would say so."""
+    last = _interrupted(alone, tmp_path)
+    with pytest.raises(InputError, match=r"best.pt: nobody taught this run so far; drop it, or start anew"):
+        api.resume(last, {"distill_model": str(teacher)})
 
 
 @pytest.mark.parametrize(

@@ -161,8 +161,7 @@ class QATTrainer(SavingTrainer):
                 checkpoint.steps_into(self.model, earlier)
             if earlier is not None:
                 checkpoint.ranges_into(self.model, earlier, self.quant)
-        if self._distill_model is not None:
-            self._find_teacher(absolute(self._distill_model))
+        self._find_teacher()
         if self.args.compile and self.quant.grad_l1:
             raise InputError(
                 f"compile={self.args.compile} has no gradients of gradients, which grad_l1={self.quant.grad_l1:g} "
@@ -200,8 +199,16 @@ class QATTrainer(SavingTrainer):
             history.note_run(self.save_dir, self.origin, self._asked)
             self._note_settings()  # the host has rounded the image size, fitted the batch and chosen the optimizer
 
-    def _find_teacher(self, path: Path) -> None:
-        """Load the model that teaches; a resumed run has to find the one that it began with."""
+    def _find_teacher(self) -> None:
+        """Load the model that teaches, if one is to; a resumed run has to find the one that it began with."""
+        given = self._distill_model
+        if self.resume and self._taught_by is None and given is not None:
+            raise InputError(f"distill_model={given}: nobody taught this run so far; drop it, or start anew")
+        if given is None:
+            if self._taught_by is not None:
+                raise InputError("distill_model=None: this run has a teacher; drop the setting, or name its file")
+            return
+        path = absolute(given)
         self._teacher = distilling.load_teacher(path, self.model, self.data["names"])
         found = distilling.identity(path)
         if self._taught_by not in (None, found):
