@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from yolo_qreg.quant.base import WeightQuantizer, straight_through
+from yolo_qreg.quant.base import straight_through
 from yolo_qreg.quant.fixed import integer_bits
-from yolo_qreg.quant.lsq import LSQQuantizer
+from yolo_qreg.quant.lsq import SignedQuantizer
 
 
 def half_away(x: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class _Rounded(torch.autograd.Function):
         return ctx.quantizer.round_gradient(grad), None
 
 
-class DynamicFixedQuantizer(WeightQuantizer):
+class DynamicFixedQuantizer(SignedQuantizer):
     """Weights, their updates and their gradients in dynamic fixed point; symmetric, so that code 0 is not used.
 
     The latent is what the paper stores: it is rounded to `updates` bits after each step. Both share a range. Biases and
@@ -142,16 +142,6 @@ class DynamicFixedQuantizer(WeightQuantizer):
     def scale(self, weight: Tensor) -> Tensor:
         """Return 2**(R - B), shape []."""
         return step(self.bits, self.range.whole())
-
-    @staticmethod
-    def values(codes: Tensor, scale: Tensor, bits: int) -> Tensor:
-        """Return (code - 2**B) 2**(R - B)."""
-        return LSQQuantizer.values(codes, scale, bits)
-
-    @staticmethod
-    def grid(bits: int) -> tuple[int, int]:
-        """Return 1 and 2**B."""
-        return LSQQuantizer.grid(bits)
 
     @torch.no_grad()
     def round_gradient(self, grad: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from yolo_qreg.quant.base import FloatQuantizer, WeightQuantizer, straight_through
-from yolo_qreg.quant.lsq import LSQQuantizer, lsq, lsq_together
+from yolo_qreg.quant.lsq import SignedQuantizer, lsq, lsq_together
 
 AUTO = "auto"
 MOST_FRACTION = 26
@@ -27,7 +27,7 @@ def integer_bits(weight: Tensor) -> Tensor:
     return torch.where(peak > 0, least, 0).to(torch.float32)
 
 
-class FixedQuantizer(WeightQuantizer):
+class FixedQuantizer(SignedQuantizer):
     """k / 2**n with k = clip(round(w 2**n), -2**(m+n), 2**(m+n) - 1): LSQ with a step that is a fixed power of two.
 
     The gradient is passed inside the range and is 0 outside. With `integer="auto"` m is the least that holds the
@@ -74,16 +74,6 @@ class FixedQuantizer(WeightQuantizer):
     def scale(self, weight: Tensor) -> Tensor:
         """Return 2**-n, exact; what an average of models makes of n is rounded."""
         return torch.exp2(-self.fraction.round())
-
-    @staticmethod
-    def values(codes: Tensor, scale: Tensor, bits: int) -> Tensor:
-        """Return (code - 2**(bits - 1)) / 2**n."""
-        return LSQQuantizer.values(codes, scale, bits)
-
-    @staticmethod
-    def grid(bits: int) -> tuple[int, int]:
-        """Return 1 and 2**(bits - 1)."""
-        return LSQQuantizer.grid(bits)
 
 
 class UNetQuantizer(FloatQuantizer):

@@ -149,7 +149,22 @@ def mse_step(weight: Tensor, bits: int, *, per_channel: bool) -> Tensor:
     return step if per_channel else step[0]
 
 
-class LSQQuantizer(WeightQuantizer):
+class SignedQuantizer(WeightQuantizer):
+    """Weights that are integers from -Qn to Qp, times a scale."""
+
+    @staticmethod
+    def values(codes: Tensor, scale: Tensor, bits: int) -> Tensor:
+        """Return (code - Qn) * scale."""
+        qn, _ = clip_range(bits)
+        return per_output_channel(scale, codes) * (codes.to(torch.float32) - qn)
+
+    @staticmethod
+    def grid(bits: int) -> tuple[int, int]:
+        """Return 1 and Qn: codes stand for the integers from -Qn to Qp."""
+        return 1, clip_range(bits)[0]
+
+
+class LSQQuantizer(SignedQuantizer):
     """LSQ weights at 2 to 8 bits, with one learned step per layer or per output channel.
 
     Attributes:
@@ -194,17 +209,6 @@ class LSQQuantizer(WeightQuantizer):
     def scale(self, weight: Tensor) -> Tensor:
         """Return the step in use, shape [] or [O]."""
         return self.step.detach().clamp_min(SMALLEST_STEP)
-
-    @staticmethod
-    def values(codes: Tensor, scale: Tensor, bits: int) -> Tensor:
-        """Return (code - Qn) * step."""
-        qn, _ = clip_range(bits)
-        return per_output_channel(scale, codes) * (codes.to(torch.float32) - qn)
-
-    @staticmethod
-    def grid(bits: int) -> tuple[int, int]:
-        """Return 1 and Qn: codes stand for the integers from -Qn to Qp."""
-        return 1, clip_range(bits)[0]
 
     def steps(self) -> list[nn.Parameter]:
         """Return the learned step."""
