@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.patch import QuantConv2d, bake, quantize_convs, quantized_layers
+from yolo_qreg.quant import dorefa, lsq
+from yolo_qreg.quant.base import repeated
 from yolo_qreg.quant.dorefa import DoReFaQuantizer
 from yolo_qreg.together import quantize_at_once, quantize_one_by_one
 
@@ -317,6 +319,18 @@ def test_quantizing_all_layers_at_once_changes_no_bit(net: Net, config: QuantCon
         assert all(torch.equal(found[key], value) for key, value in expected.items())
     at_once = config.bits not in (1, 32)
     assert calls() == (2 * 6 if at_once else 0)
+
+
+@pytest.mark.parametrize("name", ["dorefa-8", "lsq-4", "lsq-3-channel", "fixed-5"])
+def test_scales_repeated_as_on_a_gpu_change_no_bit(net: Net, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights and steps after training are those with scales that broadcast."""
+    config = CONFIGS[name]
+    quantize_convs(net, dict.fromkeys(NAMES, config.bits), config)
+    expected = trained(deepcopy(net))
+    for module in (dorefa, lsq):
+        monkeypatch.setattr(module, "spread", repeated)
+    found = trained(net)
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
 
 
 @pytest.mark.parametrize(

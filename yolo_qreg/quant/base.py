@@ -161,11 +161,18 @@ def per_output_channel(scale: Tensor, weight: Tensor) -> Tensor:
 
 
 def spread(scales: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
-    """Return scales of shape [] or [O], one for each weight, repeated to the weights' shapes by one operation.
+    """Return scales of shape [] or [O], one for each weight, as operations over lists of tensors are fastest with them.
 
-    Operations over lists of tensors are one kernel on a GPU only where shapes are the same; scales that broadcast would
-    take one for each layer.
+    Such an operation is one kernel on a GPU only where shapes are the same; scales that broadcast would take one for
+    each layer. A CPU gains nothing by that.
     """
+    if weights[0].device.type == "cpu":
+        return [per_output_channel(scale, weight) for scale, weight in zip(scales, weights, strict=True)]
+    return repeated(scales, weights)
+
+
+def repeated(scales: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
+    """Return scales of shape [] or [O], one for each weight, repeated to the weights' shapes by one operation."""
     shares = [weight.numel() // scale.numel() for scale, weight in zip(scales, weights, strict=True)]
     repeats = torch.tensor(shares).repeat_interleave(torch.tensor([scale.numel() for scale in scales]))
     joined = torch.cat([scale.reshape(-1) for scale in scales])

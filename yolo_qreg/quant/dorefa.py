@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yolo_qreg.quant.base import WeightQuantizer, per_output_channel, straight_through
+from yolo_qreg.quant.base import WeightQuantizer, per_output_channel, spread, straight_through
 
 
 def dorefa_codes(weight: Tensor, bits: int, *, per_channel: bool = False) -> Tensor:
@@ -94,8 +94,9 @@ class _DoReFaTogether(torch.autograd.Function):
         t = torch._foreach_tanh(weights)
         peaks = torch.stack(torch._foreach_norm(t, math.inf))
         peaks = peaks.masked_fill(peaks < torch.finfo(peaks.dtype).tiny, 1.0)
-        ctx.save_for_backward(peaks, *t, *weights)
-        found = torch._foreach_div(t, (2 * peaks).unbind())
+        wide = spread(peaks.unbind(), t)
+        ctx.save_for_backward(*wide, *t, *weights)
+        found = torch._foreach_div(t, torch._foreach_mul(wide, 2))
         torch._foreach_add_(found, 0.5)
         torch._foreach_mul_(found, n)
         torch._foreach_round_(found)
@@ -106,21 +107,20 @@ class _DoReFaTogether(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        stacked, *rest = ctx.saved_tensors
-        t, weights = rest[: len(grads)], rest[len(grads) :]
+        count, largest = len(grads), torch.finfo(grads[0].dtype).max
+        peaks, t, weights = (ctx.saved_tensors[k * count : (k + 1) * count] for k in range(3))
         if torch.is_grad_enabled():  # to be differentiated: as layer by layer
             new = [torch.tanh(weight) for weight in weights]
             return None, *(_gradient(g, v, _peak(v, False)) for g, v in zip(grads, new, strict=True))
-        peaks = stacked.unbind()
         value = torch._foreach_div(t, peaks)
         at_peak = torch._foreach_trunc(value)
         flow = torch.stack([product.sum() for product in torch._foreach_mul(grads, value)])
         sharers = torch.stack(torch._foreach_norm(at_peak, 1))
-        shares = torch._foreach_mul(at_peak, (flow / sharers.clamp_min(1)).unbind())
+        shares = torch._foreach_mul(at_peak, spread((flow / sharers.clamp_min(1)).unbind(), t))
         found = torch._foreach_sub(grads, shares)
         torch._foreach_div_(found, peaks)
-        torch._foreach_clamp_min_(found, -torch.finfo(stacked.dtype).max)
-        torch._foreach_clamp_max_(found, torch.finfo(stacked.dtype).max)
+        torch._foreach_clamp_min_(found, -largest)
+        torch._foreach_clamp_max_(found, largest)
         slope = torch._foreach_mul(t, t)
         torch._foreach_neg_(slope)
         torch._foreach_add_(slope, 1)
