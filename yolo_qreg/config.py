@@ -100,6 +100,10 @@ class QuantConfig:
         if not self.init and spec.inits:
             object.__setattr__(self, "init", spec.inits[0])
         object.__setattr__(self, "options", _options(self.method, spec, self.options))
+        for bits in (self.bits, self.first_bits, self.last_bits, *self.widths.values()):
+            refusal = spec.refusal(self.options, bits) if bits not in (None, FLOAT_BITS) else ""
+            if refusal:
+                raise InputError(f"options: {refusal}")
         if self.last_bits not in (None, FLOAT_BITS) and not spec.keeps_scale:
             raise InputError(
                 f"last_bits={self.last_bits} needs a method that keeps the weights' scale, and {self.method} does not; "

@@ -70,3 +70,15 @@ def test_options_name_words_and_numbers() -> None:
     assert QuantConfig(method="fixed", bits=4, options={"integer": "-2"}).label == "fixed-4bit-integer-2"
     with pytest.raises(InputError, match=r"integer='x' is not auto or a whole number of -16 to 7; correct it"):
         QuantConfig(method="fixed", bits=4, options={"integer": "x"})
+
+
+@pytest.mark.parametrize("integer", [-2, 4])
+def test_the_unet_variant_takes_counts_of_bits(integer: int) -> None:
+    """With fewer than none before or after the point there would be other widths; saturating ranges may be anywhere."""
+    options = {"integer": integer, "variant": "unet"}
+    with pytest.raises(InputError, match=rf"integer={integer} leaves no sense to variant=unet at 4 bits; use 0-3, or"):
+        QuantConfig(method="fixed", bits=4, options=options)
+    with pytest.raises(InputError, match=rf"integer={integer} "):
+        QuantConfig(method="fixed", bits=8, first_bits=4 if integer > 0 else None, options=options)
+    QuantConfig(method="fixed", bits=32, options=options)
+    QuantConfig(method="fixed", bits=4, options={"integer": integer})

@@ -77,6 +77,7 @@ class MethodSpec:
         title: As it is written on pages; its name by default.
         options: Its own settings, which `WeightQuantizer.for_weight` gets by name.
         has_codes: Whether weights at inference are codes, by its options; else they are float, as in controls.
+        refusal: Why options, all of them, do not go with a width; empty where they do.
     """
 
     home: str
@@ -87,6 +88,7 @@ class MethodSpec:
     title: str = ""
     options: Mapping[str, Option] = field(default_factory=dict)
     has_codes: Callable[[Mapping[str, Any]], bool] = lambda _: True
+    refusal: Callable[[Mapping[str, Any], int], str] = lambda *_: ""
 
 
 class Methods(Mapping[str, MethodSpec]):
@@ -135,6 +137,14 @@ class Methods(Mapping[str, MethodSpec]):
             self._known[entry.name] = spec
 
 
+def _unet_refusal(options: Mapping[str, Any], bits: int) -> str:
+    """Return why it has no such range: bits before and after the point, each clipped alone, are none or more."""
+    integer = options["integer"]
+    if options["variant"] != "unet" or integer == "auto" or 0 <= integer < bits:
+        return ""
+    return f"integer={integer} leaves no sense to variant=unet at {bits} bits; use 0-{bits - 1}, or variant=saturating"
+
+
 CODED = ("dorefa", "lsq", "fixed")
 """Methods whose errors a control can imitate."""
 
@@ -172,6 +182,7 @@ METHODS = Methods(
                 "variant": Option(default="saturating", choices=("saturating", "unet")),
             },
             has_codes=lambda options: options["variant"] == "saturating",
+            refusal=_unet_refusal,
         ),
         "dynamic-fixed": MethodSpec(
             "yolo_qreg.quant.dynamic_fixed:DynamicFixedQuantizer",
