@@ -338,7 +338,7 @@ def test_a_range_that_makes_all_weights_zero_is_refused(net: Net, options: dict[
     """Of a layer, by name; a layer of zeros is nobody's fault. The model is left as it was."""
     config = QuantConfig(method="fixed", bits=4, options=options)
     with pytest.raises(
-        InputError, match=r"integer=\d, variant=\w+ at 4 bits makes all weights of 'stem.0' zero, the la"
+        InputError, match=r"fixed-4bit-integer\d\S* makes all weights of 'stem.0' zero at 4 bits, the larg"
     ):
         quantize_convs(net, dict.fromkeys(NAMES, 4), config)
     assert not quantized_layers(net)
@@ -388,6 +388,13 @@ def test_gradients_of_layers_at_once_can_be_differentiated(net: Net, name: str) 
         found.append(torch.autograd.grad(size, weights))
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(*found, strict=True))
     assert any(grad.any() for grad in found[0])
+
+
+def test_a_dead_layer_is_nobodys_fault(net: Net) -> None:
+    """Of pretrained weights so small that no method's steps reach them."""
+    net.stem[0].weight.data.mul_(1e-20)
+    quantize_convs(net, dict.fromkeys(NAMES, 4), CONFIGS["lsq-4"])
+    assert not quantized_layers(net)["stem.0"].quantized_weight().any()
 
 
 def test_a_method_that_quantizes_differently_is_not_taken_for_its_base(net: Net) -> None:

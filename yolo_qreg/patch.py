@@ -21,6 +21,8 @@ from yolo_qreg.together import quantize_at_once, quantize_one_by_one
 
 M = TypeVar("M", bound=nn.Module)
 C = TypeVar("C", bound=nn.Conv2d)
+DEAD = 1e-7
+"""A layer without larger weights is as good as zero; the steps of methods do not get as small."""
 
 
 class QuantConv2d(nn.Conv2d):
@@ -116,7 +118,7 @@ def quantize_convs(model: nn.Module, bits: Mapping[str, int], config: QuantConfi
         options = {} if float_layer else config.options
         weight = conv.weight.detach().float()
         quantizer = kind_of.for_weight(weight, width, per_channel=config.per_channel, init=config.init, **options)
-        _check_alive(name, weight, quantizer, options)
+        _check_alive(name, weight, quantizer, config)
         made[name] = QuantConv2d.from_conv(conv, quantizer)
     for name, conv in made.items():
         with torch.no_grad():
@@ -127,13 +129,13 @@ def quantize_convs(model: nn.Module, bits: Mapping[str, int], config: QuantConfi
 
 
 @torch.no_grad()
-def _check_alive(name: str, weight: Tensor, quantizer: WeightQuantizer, options: Mapping[str, Any]) -> None:
+def _check_alive(name: str, weight: Tensor, quantizer: WeightQuantizer, config: QuantConfig) -> None:
     """Check that a quantizer, without draws, leaves something of a layer that training begins with."""
-    if weight.any() and not quantizer.eval()(weight).any():
-        given = ", ".join(f"{key}={value}" for key, value in options.items())
+    peak = float(weight.abs().max())
+    if peak > DEAD and not quantizer.eval()(weight).any():
         raise InputError(
-            f"{given} at {quantizer.bits} bits makes all weights of {name!r} zero, the largest of which is "
-            f"{weight.abs().max():.2g}; take another range (integer=auto), or more bits"
+            f"{config.label} makes all weights of {name!r} zero at {quantizer.bits} bits, the largest of which is "
+            f"{peak:.2g}; take another range (fixed: integer=auto), or more bits"
         )
 
 
