@@ -11,7 +11,7 @@ corrupted pictures; 95% intervals are over pictures, and over seeds where there 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,18 @@ class Remedy:
     distill: bool = False
     progressive: bool = False
     methods: tuple[str, ...] = METHODS
+
+
+def words(known: Collection[str]) -> Callable[[click.Context, click.Parameter, str], tuple[str, ...]]:
+    """Return a callback for an option that takes some of `known`, joined by commas."""
+
+    def parse(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
+        found = tuple(filter(None, value.split(",")))
+        if wrong := [word for word in found if word not in known]:
+            raise click.BadParameter(f"{wrong[0]!r} is not one of {', '.join(known)}")
+        return found
+
+    return parse
 
 
 def remedies(tune: int) -> dict[str, Remedy]:
@@ -165,10 +177,13 @@ def found_in(results: Results, runs: Mapping[str, Path]) -> dict[str, dict[str, 
 @click.option("--fp32-epochs", default=30, show_default=True)
 @click.option("--tune", default=1, show_default=True, help="Epochs of BatchNorm alone.")
 @click.option(
-    "--only", default="", help="Remedies to measure beside the plain training, joined by commas; by default all."
+    "--only",
+    default="",
+    callback=words(remedies(1)),
+    help="Remedies to measure beside the plain training, joined by commas; by default all.",
 )
-@click.option("--methods", default=",".join(METHODS), show_default=True)
-@click.option("--bits", default=",".join(map(str, WIDTHS)), show_default=True)
+@click.option("--methods", default=",".join(METHODS), callback=words(METHODS), show_default=True)
+@click.option("--bits", default=",".join(map(str, WIDTHS)), callback=words([*map(str, WIDTHS)]), show_default=True)
 @click.option("--corruptions", default="gaussian_noise,motion_blur,fog,jpeg_compression", show_default=True)
 @click.option("--limit", type=int, help="Of the pictures that are evaluated.")
 @click.argument("settings", nargs=-1)
@@ -180,9 +195,9 @@ def main(
     epochs: int,
     fp32_epochs: int,
     tune: int,
-    only: str,
-    methods: str,
-    bits: str,
+    only: tuple[str, ...],
+    methods: tuple[str, ...],
+    bits: tuple[str, ...],
     corruptions: str,
     limit: int | None,
     settings: tuple[str, ...],
@@ -196,8 +211,8 @@ def main(
         "imgsz": plan.settings.get("imgsz"),
     }
     numbers = [int(word) for word in seeds.split(",")]
-    for method, width, chosen in blocks(tune, tuple(filter(None, only.split(",")))):
-        if method not in methods.split(",") or str(width) not in bits.split(","):
+    for method, width, chosen in blocks(tune, only):
+        if method not in methods or str(width) not in bits:
             continue
         by_name: dict[str, dict[int, Mapping[str, Any]]] = {}
         for seed in numbers:

@@ -104,6 +104,9 @@ def test_a_resumed_run_is_the_same_and_has_the_same_teacher(taught: Run, teacher
         api.resume(last, {"distill_model": "no.pt"})
     with pytest.raises(InputError, match=r"distill_model=None: this run has a teacher; drop the setting, or name its"):
         api.resume(last, {"distill_model": None})
+    gone = QATTrainer(overrides={"resume": str(last), "distill_model": str(tmp_path / "gone.pt")})
+    with pytest.raises(InputError, match=r"gone.pt is no file; name the model that teaches, where it is now"):
+        gone.train()
     resumed = QATTrainer(overrides={"resume": str(last), "distill_model": str(moved)})
     resumed.train()
     assert resumed.args.distill_model == str(moved)

@@ -34,6 +34,8 @@ def load_teacher(path: Path, student: Any, names: Mapping[int, str]) -> Any:
     Raises:
         InputError: It is no such file, or has other outputs.
     """
+    if not path.is_file():
+        raise InputError(f"distill_model={path} is no file; name the model that teaches, where it is now")
     teacher: Any = checkpoint.load(path)[0]
     head = teacher.model[-1]
     if not isinstance(head, Detect) or getattr(teacher, "task", "detect") != "detect":
