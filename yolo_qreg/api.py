@@ -351,13 +351,16 @@ def _analyzed(sources: Sequence[Path], tell: Tell) -> tuple[list[Path], dict[str
             weights.append(source)
             continue
         study = load_study(str(source / PLAN))
-        here = {place: place.progress().state for place in places(study, source)}
-        weights += [place.weights for place, state in here.items() if state == "finished"]
+        all_of_it = places(study, source)
+        begun = [place for place in all_of_it if place.progress().state != "finished"]
+        coarse = [place for place in all_of_it if place.run.quant.activations and place not in begun]
+        weights += [place.weights for place in all_of_it if place not in (*begun, *coarse)]
         gaps |= corrupted_gaps(study, source)
-        if left := [place.run.name for place, state in here.items() if state != "finished"]:
-            tell(f"{source}: not finished, and left out: {', '.join(left)}")
+        for reason, left in {"not finished": begun, "with quantized activations": coarse}.items():
+            if left:
+                tell(f"{source}: {reason}, and left out: {', '.join(place.run.name for place in left)}")
     if not weights:
-        raise InputError(f"{sources[0]} holds no finished training; finish the study first")
+        raise InputError(f"{sources[0]} holds no finished training with float activations; finish the study first")
     return weights, gaps
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -77,6 +78,16 @@ def test_nothing_in_the_budget_costs_less(seed: int, by: By) -> None:
         assert plan.cost == pytest.approx(best, rel=1e-5, abs=1e-5 * max(other.cost for other in plans))
         single = uniform(found, budget, by)
         assert single is None or plan.cost <= single.cost + 1e-9
+
+
+def test_no_budget_is_exceeded_by_one() -> None:
+    """Plans that are over it by less than the solver's tolerance are not taken."""
+    found = sample(0)
+    large = replace(found, layers=tuple(replace(cost, macs=1000 * cost.macs) for cost in found.layers))
+    for plan in every(large, "loss")[40::40]:
+        taken = allocate(large, Budget(kind="bit-ops", most=plan.bit_ops), "loss")
+        less = allocate(large, Budget(kind="bit-ops", most=taken.bit_ops - 1), "loss")
+        assert less.bit_ops < taken.bit_ops
 
 
 def test_fewer_bits_cost_no_less() -> None:

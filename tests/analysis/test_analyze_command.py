@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
+import torch
 
 from yolo_qreg.analysis import run
 from yolo_qreg.analysis.parts import Laboratory
@@ -62,6 +63,18 @@ def test_an_analysis_of_shipped_weights(
     capsys.readouterr()
     assert main(["report", str(out)]) == 2
     assert "holds no whole analysis.json" in capsys.readouterr().err
+
+
+def test_weights_that_diverged_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """NaN is found before anything is computed or written, by both commands that measure."""
+    ckpt = torch.load(shipped("shapes-fp32"), weights_only=False)
+    with torch.no_grad():
+        ckpt["model"].model[3].conv.weight[0] = float("nan")
+    torch.save(ckpt, tmp_path / "diverged.pt")
+    for command in ("analyze", "sensitivity"):
+        assert main([command, str(tmp_path / "diverged.pt"), "--out", str(tmp_path / "out"), "--data", "shapes"]) == 2
+        assert "model.3.conv.weight holds NaN or infinity; name weights of a training" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,13 @@ def test_shifted_weights_come_back_after_an_error(rng: torch.Generator) -> None:
     assert torch.equal(weights["w"], torch.tensor([1e-8, 1.0]))
 
 
+def test_changes_come_from_whatever_device() -> None:
+    """Errors of quantizers are found on the CPU, while weights are where the network computes."""
+    weights = {"w": torch.ones(2, device="meta")}
+    with shifted(weights, {"w": torch.ones(2)}):
+        assert weights["w"].is_meta
+
+
 def test_theorem_on_a_linear_model(rng: torch.Generator) -> None:
     """For y = W x, |J|^2 is k |x|^2; noise of variance s^2 raises the squared error by s^2 |J|^2 = s^2 tr(H) / 2."""
     k, d, pictures, sigma = 3, 5, 8, 0.1

@@ -77,11 +77,11 @@ def test_rises_of_a_linear_network_are_those_of_the_theorem() -> None:
 
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Differentiable]:
-    """The shipped FP32 detector on two pictures, in float64."""
-    data = ensure_shapes(tmp_path_factory.mktemp("shapes"), train=2, val=1)
+    """The shipped FP32 detector on a picture, in float64."""
+    data = ensure_shapes(tmp_path_factory.mktemp("shapes"), train=1, val=1)
     path = shipped("shapes-fp32")
     model, _ = checkpoint.load(path)
-    shown = labelled_batches(data, "train", 2, SIDE_PX, channels=3, device=torch.device("cpu"))
+    shown = labelled_batches(data, "train", 1, SIDE_PX, channels=3, device=torch.device("cpu"))
     names = conv_block_names(model)
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)  # the host's loss makes tensors of its own

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from short_runs import IMAGES, LSQ, SETTINGS, SIDE_PX, Run
+from short_runs import IMAGES, LSQ, SETTINGS, SIDE_PX, TINY, Run
 from ultralytics import YOLO
 
 from yolo_qreg import QATTrainer, QuantConfig
@@ -54,6 +54,12 @@ def train(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
         return Run(model.trainer, project / "run", config)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny_twin(train: Callable[..., Run]) -> Run:
+    """Two epochs of a tiny model in float; nothing of it may be changed."""
+    return train(QuantConfig(bits=32), model=str(TINY))
 
 
 @pytest.fixture(scope="session")

@@ -15,10 +15,12 @@ import yaml
 from short_runs import TINY, Run, assert_same
 
 from yolo_qreg import QATTrainer, QuantConfig, TrainConfig, api, describe, export_weights, unpack
+from yolo_qreg.analysis.run import load
 from yolo_qreg.bits_plan import read_plan, write_plan
 from yolo_qreg.cli import main
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.models import subjects
+from yolo_qreg.findings.analysis import MEASURES
 from yolo_qreg.findings.names import kind_of
 from yolo_qreg.host import checkpoint
 from yolo_qreg.host.model import plan
@@ -107,6 +109,22 @@ def test_no_single_width_describes_it(run: Run, capsys: pytest.CaptureFixture[st
     assert "widths" not in printed
 
 
+def test_its_noise_is_that_of_its_layers_widths(run: Run, data: Path, tmp_path: Path) -> None:
+    """An analysis takes a plan for no width, least of all for float, and compares it with single ones."""
+    least = "--imgsz 32 --images 2 --layer-images 1 --probes 2 --directions 1 --bits 8"
+    assert main(["analyze", str(run.best), "--data", str(data), "--out", str(tmp_path), *least.split()]) == 0
+    (model,) = load(tmp_path).models
+    assert (model.method, model.bits) == ("lsq", None)
+    own = {row.layer: row for row in model.noise if row.own}
+    assert set(own) == set(HELD)
+    assert {row.layer for row in model.noise if (row.own, row.bits) == (False, 8)} > set(HELD)
+    worst, best = (max(own, key=lambda name: side * own[name].relative) for side in (1, -1))
+    assert (HELD[worst], HELD[best]) == (2, 8)
+    for measure in ("noise", "predicted_outputs", "quantized_loss"):
+        assert MEASURES[measure][1](model) not in (None, 0.0)
+    assert "mixed-width LSQ" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 def test_a_plan_is_kept_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is trained has the widths of the file as it was, without its name."""
     asked: list[TrainConfig] = []
@@ -119,12 +137,11 @@ def test_a_plan_is_kept_by_its_content(tmp_path: Path, monkeypatch: pytest.Monke
     assert str(file) not in str(asked[0])
 
 
-def test_weights_are_quantized_by_a_plan_without_training(train: Callable[..., Run], tmp_path: Path) -> None:
+def test_weights_are_quantized_by_a_plan_without_training(tiny_twin: Run, tmp_path: Path) -> None:
     """The same plan serves as a baseline that needs no training."""
-    twin = train(QuantConfig(bits=32), model=str(TINY), epochs=1)
     write_plan(tmp_path / "plan.yaml", WIDTHS, {})
     words = ["--bits-plan", str(tmp_path / "plan.yaml"), "--bn-images", "0", "--out", str(tmp_path)]
-    assert main(["quantize", str(twin.folder), *words]) == 0
+    assert main(["quantize", str(tiny_twin.folder), *words]) == 0
     (file,) = tmp_path.glob("run-lsq-2to8bit-*-ptq.pt")
     assert {layer.name: layer.bits for layer in describe(file).layers} == HELD
 

@@ -141,11 +141,10 @@ def test_an_interrupted_training_is_repeated_to_the_bit(run: Run, tmp_path: Path
     assert_same(resumed.model.state_dict(), run.trainer.model.state_dict())
 
 
-def test_it_is_no_twin(run: Run, train: Callable[..., Run]) -> None:
+def test_it_is_no_twin(run: Run, tiny_twin: Run) -> None:
     """It trains other weights, and a comparison with the FP32 twin says by what; the file says so too."""
-    twin = train(QuantConfig(bits=32), model=str(TINY))
-    assert not torch.equal(run.trainer.model.model[0].conv.weight, twin.trainer.model.model[0].conv.weight)
-    ours, theirs = describe(run.best), describe(twin.best)
+    assert not torch.equal(run.trainer.model.model[0].conv.weight, tiny_twin.trainer.model.model[0].conv.weight)
+    ours, theirs = describe(run.best), describe(tiny_twin.best)
     assert ours.past.differences(theirs.past) == (f"grad_l1 {LAMBDA} against 0.0",)
     assert ours.config is not None
     assert ours.config.label == "fp32-gradl1-0.05"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from short_runs import TINY, Run
+from short_runs import Run
 
 from yolo_qreg import QuantConfig, describe, quantize
 from yolo_qreg.analysis.allocation import Budget, allocate
@@ -28,16 +27,10 @@ IMAGES = 4
 
 
 @pytest.fixture(scope="module")
-def twin(train: Callable[..., Run]) -> Run:
-    """An epoch in float."""
-    return train(QuantConfig(bits=32), model=str(TINY), epochs=1)
-
-
-@pytest.fixture(scope="module")
-def config(twin: Run, tmp_path_factory: pytest.TempPathFactory) -> SensitivityConfig:
+def config(tiny_twin: Run, tmp_path_factory: pytest.TempPathFactory) -> SensitivityConfig:
     """Two widths of it on the pictures that it was trained on."""
     out = tmp_path_factory.mktemp("sensitivity")
-    return SensitivityConfig(weights=twin.folder, out=out, bits=BITS, images=IMAGES, probes=4, device="cpu")
+    return SensitivityConfig(weights=tiny_twin.folder, out=out, bits=BITS, images=IMAGES, probes=4, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -47,18 +40,18 @@ def found(config: SensitivityConfig) -> Sensitivity:
 
 
 def test_the_rise_is_that_of_a_file_with_one_quantized_layer(
-    found: Sensitivity, twin: Run, data: Path, tmp_path: Path
+    found: Sensitivity, tiny_twin: Run, data: Path, tmp_path: Path
 ) -> None:
     """Made by the quantize command, run from the first layer on, with the targets that float weights were given."""
-    network = load_network(twin.best)
+    network = load_network(tiny_twin.best)
     names = list(network.latents)
     batches = labelled_batches(data, "train", IMAGES, 64, channels=3, device=torch.device("cpu")).batches
-    plain = Differentiable(network.model, names, batches, twin.best)
+    plain = Differentiable(network.model, names, batches, tiny_twin.best)
     base = float(plain.loss(0).detach())
     assert found.loss == pytest.approx(base, rel=1e-6)
     for name in (names[0], names[7], names[-1]):
         widths = {**dict.fromkeys(names, 32), name: 2}
-        (file,) = quantize(twin.folder, QuantConfig(method="lsq", widths=widths, bn_images=0), tmp_path)
+        (file,) = quantize(tiny_twin.folder, QuantConfig(method="lsq", widths=widths, bn_images=0), tmp_path)
         model, ckpt = checkpoint.load(file)
         layer = checkpoint.requantize(model, checkpoint.state_of(ckpt, file)).get_submodule(name)
         with torch.no_grad():
@@ -74,11 +67,11 @@ def test_the_rise_is_that_of_a_file_with_one_quantized_layer(
         )  # type: ignore[operator]
 
 
-def test_sizes_are_those_of_packed_files(found: Sensitivity, twin: Run, tmp_path: Path) -> None:
+def test_sizes_are_those_of_packed_files(found: Sensitivity, tiny_twin: Run, tmp_path: Path) -> None:
     """A plan takes what `info` says of weights that were quantized by it."""
     plan = allocate(found, Budget(kind="mean-bits", most=2.6))
     assert set(plan.widths.values()) == set(BITS)
-    (file,) = quantize(twin.folder, QuantConfig(method="lsq", widths=plan.widths, bn_images=0), tmp_path)
+    (file,) = quantize(tiny_twin.folder, QuantConfig(method="lsq", widths=plan.widths, bn_images=0), tmp_path)
     assert describe(file).totals.packed_bytes == plan.size_bytes
 
 

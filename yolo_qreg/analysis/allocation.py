@@ -29,6 +29,8 @@ _COSTS: dict[By, Callable[[LayerCost], float]] = {
 }
 _LARGEST = 1e3
 """What the largest cost is scaled to for the solver, which takes differences of 1e-6 for none."""
+_ROUNDING = 1e-12
+"""By which share floating-point numbers may seem to exceed a budget."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,15 +133,21 @@ def allocate(found: Sensitivity, budget: Budget, by: By = "loss") -> Allocation:
     names = list(found.by_layer)
     one_each = np.zeros((len(names), len(choices)))
     one_each[[names.index(cost.layer) for cost in choices], range(len(choices))] = 1
-    solved = milp(
-        price * (_LARGEST / (price.max() or 1.0)),
-        constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(spent[None] / limit, -np.inf, 1)],
-        integrality=np.ones(len(choices)),
-        bounds=Bounds(0, 1),
-        options={"mip_rel_gap": 0},
-    )
-    assert solved.x is not None, solved.message  # the fewest bits fit
-    widths = {cost.layer: cost.bits for cost, taken in zip(choices, solved.x, strict=True) if taken > 0.5}
+    constraints = [LinearConstraint(one_each, 1, 1), LinearConstraint(spent[None] / limit, -np.inf, 1)]
+    while True:
+        solved = milp(
+            price * (_LARGEST / (price.max() or 1.0)),
+            constraints=constraints,
+            integrality=np.ones(len(choices)),
+            bounds=Bounds(0, 1),
+            options={"mip_rel_gap": 0},
+        )
+        assert solved.x is not None, solved.message  # the fewest bits fit
+        taken = solved.x > 0.5
+        if fsum(spent[taken]) <= limit * (1 + _ROUNDING):
+            break
+        constraints.append(LinearConstraint(taken[None].astype(float), -np.inf, len(names) - 1))  # all but this plan
+    widths = {cost.layer: cost.bits for cost, chosen in zip(choices, taken, strict=True) if chosen}
     _spend_rest(found, widths, costs, budget)
     return described(found, widths, by)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from yolo_qreg.analysis.objective import Objective, Sampled, Weights, gradients, inner, norm, scaled, signs
+from yolo_qreg.analysis.objective import Objective, Sampled, Weights, exact, gradients, inner, norm, scaled, signs
 
 ALL = "all"
 """The whole of the weights, among layers."""
@@ -40,7 +40,7 @@ def hessian_traces(
         for sample in samples:
             vector = signs(objective.weights, rng)
             for name, part in _product(first, vector, objective.weights, keep=True).items():
-                sample[name] += float((vector[name].double() * part.double()).sum()) / len(objective.losses)
+                sample[name] += float((exact(vector[name]) * exact(part)).sum()) / len(objective.losses)
         tick()
     found = {name: Sampled.of([sample[name] for sample in samples]) for name in objective.weights}
     return {ALL: Sampled.of([math.fsum(sample.values()) for sample in samples]), **found}

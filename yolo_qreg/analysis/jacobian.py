@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from yolo_qreg.analysis.curvature import ALL, Ticked
-from yolo_qreg.analysis.objective import Sampled, Weights, gradients, signs_like
+from yolo_qreg.analysis.objective import Sampled, Weights, exact, gradients, signs_like
 
 
 def jacobian_norms(
@@ -40,7 +40,7 @@ def jacobian_norms(
         for sample in samples:
             along = (made * signs_like(made, rng)).sum()
             for name, part in gradients(along, weights, keep=True).items():
-                sample[name] += float(part.double().square().sum()) / (len(made) * len(outputs))
+                sample[name] += float(exact(part).square().sum()) / (len(made) * len(outputs))
         tick()
     found = {name: Sampled.of([sample[name] for sample in samples]) for name in weights}
     return {ALL: Sampled.of([sum(sample.values()) for sample in samples]), **found}

@@ -52,7 +52,7 @@ class Network:
         """Float weights in the scale of the network: w / a."""
         return {name: weight / self.factors[name] for name, weight in self.latents.items()}
 
-    def noise(self, method: str, bits: int) -> dict[str, tuple[Noise, Tensor]]:
+    def noise(self, method: str, bits: int | None) -> dict[str, tuple[Noise, Tensor]]:
         """Return what the errors of a quantizer are like in each layer, and the errors themselves.
 
         The network's own method and width means its own quantizers, with the steps and widths of their layers; layers
@@ -70,12 +70,15 @@ class Network:
             found[name] = noise_of(latent / factor, error / factor, step), error / factor
         return found
 
-    def is_own(self, method: str, bits: int) -> bool:
-        """Tell whether this is what the network was quantized with."""
-        return self.config is not None and (self.config.method, self.config.bits) == (method, bits)
+    @property
+    def own(self) -> tuple[str, int | None] | None:
+        """Method and width that the network was quantized with; no width where layers have several by a plan."""
+        if self.config is None:
+            return None
+        return self.config.method, None if self.config.mixed else self.config.bits
 
-    def _quantizer(self, name: str, method: str, bits: int) -> WeightQuantizer | None:
-        if self.is_own(method, bits):
+    def _quantizer(self, name: str, method: str, bits: int | None) -> WeightQuantizer | None:
+        if bits is None or (method, bits) == self.own:
             return self.quantizers.get(name)
         spec, own = METHODS[method], self.config
         options = {key: option.default for key, option in spec.options.items()}
@@ -92,10 +95,11 @@ def load_network(path: Path) -> Network:
     """Read a .pt file of ours, or a float one of Ultralytics.
 
     Raises:
-        InputError: It is another kind of file, or has quantized activations.
+        InputError: It is another kind of file, has quantized activations, or comes from a training that diverged.
     """
     model, ckpt = checkpoint.load(path)
     plain: Any = model
+    _check_finite(model, path)
     state = checkpoint.state_of(ckpt, path) if checkpoint.KEY in ckpt else None
     channels = int(plain.yaml.get("channels", 3))
     if state is None or not state.config.has_codes:
@@ -119,6 +123,13 @@ def load_network(path: Path) -> Network:
         }
     quantizers = {name: layer.quantizer.eval() for name, layer in coded.items()}
     return Network(bake(model), tuple(layers), latents, factors, quantizers, state.config, channels)
+
+
+def _check_finite(model: nn.Module, path: Path) -> None:
+    """Refuse what would make every number NaN."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise InputError(f"{path}: {name} holds NaN or infinity; name weights of a training that did not diverge")
 
 
 def _weight_of(model: nn.Module, name: str) -> Tensor:

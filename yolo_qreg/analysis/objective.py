@@ -40,6 +40,13 @@ class Sampled:
         """Return a multiple."""
         return Sampled(self.value * factor, None if self.error is None else self.error * abs(factor))
 
+    @classmethod
+    def sum(cls, terms: Sequence[Sampled]) -> Sampled:
+        """Return a sum of estimates, as if independent of each other."""
+        errors = [term.error for term in terms if term.error is not None]
+        known = len(errors) == len(terms)
+        return cls(math.fsum(term.value for term in terms), math.hypot(*errors) if known else None)
+
 
 @dataclass(frozen=True, slots=True)
 class Objective:
@@ -110,8 +117,9 @@ def placed(weights: Weights, values: Weights) -> Iterator[None]:
 
 
 def shifted(weights: Weights, change: Weights) -> AbstractContextManager[None]:
-    """Add a change to some of the weights meanwhile; see `placed`."""
-    return placed(weights, {name: weights[name].detach() + part for name, part in change.items()})
+    """Add a change, from whatever device, to some of the weights meanwhile; see `placed`."""
+    made = {name: weights[name].detach() + part.to(weights[name].device) for name, part in change.items()}
+    return placed(weights, made)
 
 
 @torch.no_grad()
@@ -122,9 +130,12 @@ def _copy(values: Weights, into: Weights) -> None:
 
 def inner(one: Weights, other: Weights) -> float:
     """Return the inner product over all layers, in float64."""
-    return math.fsum(
-        float((part.detach().double() * other[name].detach().double()).sum()) for name, part in one.items()
-    )
+    return math.fsum(float((exact(part) * exact(other[name])).sum()) for name, part in one.items())
+
+
+def exact(tensor: Tensor) -> Tensor:
+    """Return the values in float64 on the CPU: what is added up may come from two devices, and not all have float64."""
+    return tensor.detach().cpu().double()
 
 
 def norm(weights: Weights) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -17,13 +17,15 @@ from yolo_qreg.analysis.config import ASAM_RADII, DISTANCES, SAM_SHARES, Analysi
 from yolo_qreg.analysis.curvature import ALL, Ticked, hessian_traces, top_eigenvalue
 from yolo_qreg.analysis.jacobian import jacobian_norms
 from yolo_qreg.analysis.network import Network
-from yolo_qreg.analysis.objective import Objective, Sampled, norm, placed
+from yolo_qreg.analysis.objective import Objective, Sampled, exact, norm, placed
 from yolo_qreg.analysis.records import NoiseRow, RiseRow, Sharpness
 from yolo_qreg.analysis.sharpness import asam_rise, filter_direction, profile, sam_rise
 from yolo_qreg.analysis.theorem import Rise, measure_rises
+from yolo_qreg.errors import InputError
 from yolo_qreg.files import short_name
 from yolo_qreg.host.differentiable import Differentiable, Shown
-from yolo_qreg.quant.registry import METHODS
+from yolo_qreg.progress import Watch
+from yolo_qreg.quant.registry import FLOAT_BITS, METHODS
 from yolo_qreg.sealed import read_sealed, write_sealed
 
 ITERATIONS = 12
@@ -71,9 +73,37 @@ class Part:
         kept: dict[str, Any] | None = found["found"] if found is not None and found["key"] == self.key else None
         return kept
 
+    def kept(self) -> dict[str, Any]:
+        """Return what was kept, once the work is done.
+
+        Raises:
+            InputError: Another command has changed it meanwhile.
+        """
+        found = self.result()
+        if found is None:
+            raise InputError(f"{self.file} was changed meanwhile; let one command at a time work there, and repeat it")
+        return found
+
     def do(self, tick: Ticked) -> None:
         """Do the work and keep its result."""
         write_sealed(self.file, {"key": dict(self.key), "found": self.work(tick)})
+
+
+def do_missing(parts: Sequence[Part], watch: Callable[[int], Watch]) -> None:
+    """Do the parts that nothing is kept of; `watch` is called with the amount of work and is told of progress."""
+    missing = [part for part in parts if part.result() is None]
+    told = watch(sum(part.size for part in missing))
+    for part in missing:
+        left = part.size
+
+        def tick(name: str = part.name) -> None:
+            nonlocal left
+            told(name, min(left, 1))
+            left -= min(left, 1)
+
+        told(part.name, 0)
+        part.do(tick)
+        told(part.name, left)
 
 
 @dataclass
@@ -97,26 +127,24 @@ class Laboratory:
     # ---------------------------------------------------------------------------------------- which parts
 
     @property
-    def quantizers(self) -> tuple[tuple[str, int], ...]:
+    def quantizers(self) -> tuple[tuple[str, int | None], ...]:
         """Method and width of what float weights are quantized by to see what that does: the network's own, if any.
 
         There are none where float weights are not known.
         """
-        own = self.network.config
+        own = self.network.own
         if own is not None:
-            return ((own.method, own.bits),) if self.network.latents else ()
+            return (own,) if self.network.latents else ()
         return tuple((m, bits) for m in self.config.methods for bits in self.config.bits if bits in METHODS[m].bits)
 
     @property
-    def noises(self) -> tuple[tuple[str, int], ...]:
+    def noises(self) -> tuple[tuple[str, int | None], ...]:
         """Method and width of all whose errors are described: beside its own, the network's method at other widths."""
-        own = self.network.config
-        if own is None:
+        if self.network.own is None:
             return self.quantizers
-        widths = sorted(
-            {own.bits, *(bits for bits in self.config.bits if bits in METHODS[own.method].bits)}, reverse=True
-        )
-        return tuple((own.method, bits) for bits in widths)
+        method, width = self.network.own
+        widths = {width, *(bits for bits in self.config.bits if bits in METHODS[method].bits)}
+        return tuple((method, bits) for bits in sorted(widths, key=lambda bits: bits or FLOAT_BITS, reverse=True))
 
     def parts(self, folder: Path, about: Mapping[str, Any]) -> Iterator[Part]:
         """Yield the parts, noise first, then one of rises for each of `quantizers`, then sharpness.
@@ -134,7 +162,8 @@ class Laboratory:
             yield terms
         for method, bits in self.quantizers:
             key = {**about, **settings, "method": method, "bits": bits}
-            yield self._part(folder, f"{method}-{bits}bit", key, layers + 1, partial(self._rises, method, bits, terms))
+            what = f"{method}-{bits}bit" if bits else f"{method}-mixed"
+            yield self._part(folder, what, key, layers + 1, partial(self._rises, method, bits, terms))
         ticks = few * (ITERATIONS + 1) + self.config.directions * len(DISTANCES) + batches
         key = {**about, **settings, "sam": SAM_SHARES, "asam": ASAM_RADII, "distances": DISTANCES}
         yield self._part(folder, "sharpness", key, ticks, self._sharpness)
@@ -179,7 +208,7 @@ class Laboratory:
                     layer=layer,
                     method=method,
                     bits=bits,
-                    own=self.network.is_own(method, bits),
+                    own=(method, bits) == self.network.own,
                     weights=error.numel(),
                     variance=noise.variance,
                     relative=noise.relative,
@@ -199,15 +228,14 @@ class Laboratory:
             traces = hessian_traces(objective_of(near), probes, self._rng, tick)
         return {"norms": _plain(norms), "traces": _plain(traces)}
 
-    def _rises(self, method: str, bits: int, terms: Part, tick: Ticked) -> dict[str, Any]:
-        kept = terms.result()
-        assert kept is not None  # parts are done in order
+    def _rises(self, method: str, bits: int | None, terms: Part, tick: Ticked) -> dict[str, Any]:
+        kept = terms.kept()
         norms, traces = ({name: Sampled(*pair) for name, pair in kept[key].items()} for key in ("norms", "traces"))
         noise = self.network.noise(method, bits)
         with self._at_float_weights():
             gradient = objective_of(self._near).gradient()
             found = measure_rises(self._near, noise, norms, traces, gradient, self._rng, tick=tick)
-        own = self.network.is_own(method, bits)
+        own = (method, bits) == self.network.own
         return {"rows": [asdict(_rise_row(rise, method, bits, own, norms, traces)) for rise in found]}
 
     def _sharpness(self, tick: Ticked) -> dict[str, Any]:
@@ -216,11 +244,11 @@ class Laboratory:
         training = objective_of(Differentiable(self.network.model, names, self.pictures.training.batches, self.path))
         validation = Differentiable(self.network.model, names, self.pictures.validation.batches, self.path)
         gradient, base = training.gradient(), training.value()
-        units = {name: float(weight.double().square().mean().sqrt()) for name, weight in used.items()}
+        units = {name: float(exact(weight).square().mean().sqrt()) for name, weight in used.items()}
         for _ in self.pictures.training.batches:
             tick()
         traces = hessian_traces(near, self.config.probes, rng, tick)
-        single = [traces[name].times(unit**2) for name, unit in units.items()]
+        relative = Sampled.sum([traces[name].times(unit**2) for name, unit in units.items()])
         top = top_eigenvalue(near, ITERATIONS, rng, units=units, tick=tick)
         directions = [filter_direction(training.weights, rng) for _ in range(self.config.directions)]
         return asdict(
@@ -232,8 +260,8 @@ class Laboratory:
                 asam={f"{radius:g}": asam_rise(training, radius, gradient, base) for radius in ASAM_RADII},
                 trace=traces[ALL].value,
                 trace_error=traces[ALL].error,
-                relative_trace=sum(term.value for term in single),
-                relative_trace_error=_joint_error(single),
+                relative_trace=relative.value,
+                relative_trace_error=relative.error,
                 eigenvalue=top.value,
                 eigenvalue_residual=top.residual,
                 distances=list(DISTANCES),
@@ -251,14 +279,8 @@ def _plain(estimates: Mapping[str, Sampled]) -> dict[str, list[float | None]]:
     return {name: [found.value, found.error] for name, found in estimates.items()}
 
 
-def _joint_error(terms: list[Sampled]) -> float | None:
-    """Return the standard error of a sum of estimates, as if independent of each other."""
-    errors = [term.error for term in terms if term.error is not None]
-    return sum(error**2 for error in errors) ** 0.5 if len(errors) == len(terms) else None
-
-
 def _rise_row(
-    rise: Rise, method: str, bits: int, own: bool, norms: Mapping[str, Sampled], traces: Mapping[str, Sampled]
+    rise: Rise, method: str, bits: int | None, own: bool, norms: Mapping[str, Sampled], traces: Mapping[str, Sampled]
 ) -> RiseRow:
     return RiseRow(
         layer=rise.layer,

@@ -16,14 +16,14 @@ class NoiseRow:
     Attributes:
         layer: Its name.
         method: Of the quantizer.
-        bits: Its width.
+        bits: Its width; None where layers have several by a plan.
         own: Whether the layer was trained with it.
         weights: Number of weights.
     """
 
     layer: str
     method: str
-    bits: int
+    bits: int | None
     own: bool
     weights: int
     variance: float
@@ -45,7 +45,7 @@ class RiseRow:
 
     layer: str
     method: str
-    bits: int
+    bits: int | None
     own: bool
     variance: float
     jacobian: float | None
@@ -105,7 +105,7 @@ class ModelAnalysis:
     Attributes:
         name: Unique in an analysis.
         method: Its quantizer; None for float.
-        bits: Its width; 32 for float.
+        bits: Its width; 32 for float, None where layers have several by a plan.
         noise: Of each quantizer in each layer.
         rises: Of each quantizer that was applied to the network, over all layers and in each.
         sharpness: Of its weights.
@@ -113,7 +113,7 @@ class ModelAnalysis:
 
     name: str
     method: str | None
-    bits: int
+    bits: int | None
     noise: tuple[NoiseRow, ...]
     rises: tuple[RiseRow, ...]
     sharpness: Sharpness

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from yolo_qreg.analysis.config import AnalysisConfig
-from yolo_qreg.analysis.network import load_network
-from yolo_qreg.analysis.parts import Laboratory, Part, Pictures
+from yolo_qreg.analysis.network import Network, load_network
+from yolo_qreg.analysis.parts import Laboratory, Part, Pictures, do_missing
 from yolo_qreg.analysis.records import Analysis, ModelAnalysis, NoiseRow, RiseRow, Sharpness, row_from
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.choice import DEFAULT_SIZE
@@ -20,7 +20,6 @@ from yolo_qreg.host.datasets import resolve_data
 from yolo_qreg.host.differentiable import labelled_batches
 from yolo_qreg.host.predict import device_of
 from yolo_qreg.progress import Tell, Watch
-from yolo_qreg.quant.registry import FLOAT_BITS
 from yolo_qreg.sealed import read_sealed, write_sealed
 
 PARTS = "parts"
@@ -45,6 +44,7 @@ def analyze(config: AnalysisConfig, watch: Callable[[int], Watch], tell: Tell) -
     data, size = _data(config, chosen, tell), _size(config, chosen, tell)
     networks = [load_network(subject.path) for subject in chosen]
     device = device_of(config.device)
+    _check_channels(chosen, networks)
     check_writable(config.out)
     sweep(config.out)
     one = single_class(chosen)
@@ -68,7 +68,7 @@ def analyze(config: AnalysisConfig, watch: Callable[[int], Watch], tell: Tell) -
         list(laboratory.parts(config.out / PARTS, {**about, "weights": subject.model.sha256}))
         for laboratory, subject in zip(laboratories, chosen, strict=True)
     ]
-    _do([part for group in parts for part in group], watch)
+    do_missing([part for group in parts for part in group], watch)
     return Analysis(
         models=tuple(_collect(subject, group) for subject, group in zip(chosen, parts, strict=True)),
         setup={
@@ -100,38 +100,34 @@ def load(folder: Path) -> Analysis:
     found = read_sealed(folder / FILE)
     if found is None:
         raise InputError(f"{folder} holds no whole {FILE}; run the analysis again, which keeps what is finished")
-    return Analysis.from_dict(found)
-
-
-def _do(parts: Sequence[Part], watch: Callable[[int], Watch]) -> None:
-    """Do the parts that are missing."""
-    missing = [part for part in parts if part.result() is None]
-    told = watch(sum(part.size for part in missing))
-    for part in missing:
-        left = part.size
-
-        def tick(name: str = part.name) -> None:
-            nonlocal left
-            told(name, min(left, 1))
-            left -= min(left, 1)
-
-        told(part.name, 0)
-        part.do(tick)
-        told(part.name, left)
+    try:
+        return Analysis.from_dict(found)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder / FILE} is of another version; run the analysis again") from error
 
 
 def _collect(subject: Subject, parts: Sequence[Part]) -> ModelAnalysis:
     """Return what the finished parts of a model say."""
-    results: list[Mapping[str, Any]] = [found for part in parts if (found := part.result()) is not None]
+    results = [part.kept() for part in parts]
     noise, *rises, sharpness = [found for found in results if "norms" not in found]
     return ModelAnalysis(
         name=subject.model.name,
-        method=subject.model.method if subject.model.bits != FLOAT_BITS else None,
-        bits=subject.model.bits or FLOAT_BITS,
+        method=subject.model.method,
+        bits=subject.model.bits,
         noise=tuple(row_from(NoiseRow, row) for row in noise["rows"]),
         rises=tuple(row_from(RiseRow, row) for group in rises for row in group["rows"]),
         sharpness=row_from(Sharpness, sharpness),
     )
+
+
+def _check_channels(chosen: Sequence[Subject], networks: Sequence[Network]) -> None:
+    """Refuse models that take different pictures."""
+    for subject, network in zip(chosen, networks, strict=True):
+        if network.channels != networks[0].channels:
+            raise InputError(
+                f"{subject.path} takes pictures of {network.channels} channels, and {chosen[0].path} of "
+                f"{networks[0].channels}; analyze them apart"
+            )
 
 
 def _data(config: AnalysisConfig, chosen: Sequence[Subject], tell: Tell) -> Path:

@@ -10,7 +10,7 @@ layer's part of the Hessian: one trace for all widths (HAWQ-V2, Dong et al. 2020
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
@@ -25,7 +25,7 @@ from yolo_qreg.analysis.curvature import ALL, Ticked, hessian_traces
 from yolo_qreg.analysis.network import Network, load_network
 from yolo_qreg.analysis.noise import Noise, quantization_noise
 from yolo_qreg.analysis.objective import Objective, Sampled, shifted
-from yolo_qreg.analysis.parts import Part
+from yolo_qreg.analysis.parts import Part, do_missing
 from yolo_qreg.analysis.sensitivity_config import SensitivityConfig
 from yolo_qreg.analysis.sensitivity_record import FILE, LayerCost, Sensitivity
 from yolo_qreg.errors import InputError
@@ -84,8 +84,8 @@ def measure_sensitivity(config: SensitivityConfig, watch: Callable[[int], Watch]
         "versions": {name: str(import_module(name).__version__) for name in VERSIONS},
     }
     parts = bench.parts(config.out / PARTS, about)
-    _do(parts, watch)
-    base, traces, *layers = [_kept(part) for part in parts]
+    do_missing(parts, watch)
+    base, traces, *layers = [part.kept() for part in parts]
     found = Sensitivity(
         layers=tuple(
             LayerCost(**row, **_trace_of(traces[row["layer"]], row["variance"]))
@@ -114,22 +114,6 @@ def _pictures(config: SensitivityConfig, network: Network, subject: Subject, dat
     )
     check_names(subject.names, shown.names, subject.path, data)
     return shown
-
-
-def _do(parts: Sequence[Part], watch: Callable[[int], Watch]) -> None:
-    """Do the parts that are missing."""
-    missing = [part for part in parts if part.result() is None]
-    told = watch(sum(part.size for part in missing))
-    for part in missing:
-        told(part.name, 0)
-        part.do(partial(told, part.name, 1))
-
-
-def _kept(part: Part) -> dict[str, Any]:
-    found = part.result()
-    if found is None:
-        raise InputError(f"{part.file} was changed meanwhile; let one command at a time work there, and repeat it")
-    return found
 
 
 def _trace_of(trace: Mapping[str, Any], variance: float) -> dict[str, Any]:

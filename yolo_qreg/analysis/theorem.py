@@ -22,7 +22,7 @@ from torch import Tensor
 
 from yolo_qreg.analysis.curvature import ALL, Ticked
 from yolo_qreg.analysis.noise import Noise
-from yolo_qreg.analysis.objective import Sampled, Weights, inner, scaled, shifted
+from yolo_qreg.analysis.objective import Sampled, Weights, exact, inner, scaled, shifted
 
 
 class Functions(Protocol):
@@ -100,7 +100,7 @@ class Meter:
         with shifted(self._functions.weights, change):
             for batch, (loss, outputs) in zip(self._functions.batches, self._before, strict=True):
                 after, made = self._functions.run(batch, only)
-                squares.append(float((made - outputs).double().square().sum()) / len(made))
+                squares.append(float(exact(made - outputs).square().sum()) / len(made))
                 rises.append(float(after) - float(loss))
         return Change(fmean(squares), fmean(rises))
 
@@ -142,8 +142,8 @@ def measure_rises(
         Rise(
             layer=ALL,
             variance=sum(variances[name] * count for name, count in counts.items()) / sum(counts.values()),
-            predicted_outputs=_sum([norms[name].times(value) for name, value in variances.items()]),
-            predicted_loss=_sum([traces[name].times(value / 2) for name, value in variances.items()]),
+            predicted_outputs=Sampled.sum([norms[name].times(value) for name, value in variances.items()]),
+            predicted_loss=Sampled.sum([traces[name].times(value / 2) for name, value in variances.items()]),
             gaussian=Change(fmean(d.outputs for d in draws), fmean(d.loss for d in draws)),
             quantized=meter.change(errors),
             first_order=inner(errors, gradient),
@@ -171,9 +171,3 @@ def _gaussian(variances: Mapping[str, float], like: Weights, rng: torch.Generato
         name: math.sqrt(value) * torch.randn(like[name].shape, generator=rng).to(like[name])
         for name, value in variances.items()
     }
-
-
-def _sum(terms: Sequence[Sampled]) -> Sampled:
-    """Return a sum of estimates, as if independent of each other."""
-    errors = [term.error for term in terms if term.error is not None]
-    return Sampled(math.fsum(term.value for term in terms), math.hypot(*errors) if len(errors) == len(terms) else None)

@@ -38,7 +38,7 @@ class NoiseSummary:
     """The errors of one quantizer over the layers of a network; medians unless said otherwise.
 
     Attributes:
-        sqnr_db: Of the weights to the errors, in dB.
+        sqnr_db: Of the weights to the errors, in dB; None where nothing but zeros is quantized, or without an error.
         lowest_db: In the worst layer.
         highest_db: In the best layer.
         uniform_db: What s^2 / 12 would give; None where levels are not even.
@@ -48,11 +48,11 @@ class NoiseSummary:
     """
 
     method: str
-    bits: int
+    bits: int | None
     own: bool
-    sqnr_db: float
-    lowest_db: float
-    highest_db: float
+    sqnr_db: float | None
+    lowest_db: float | None
+    highest_db: float | None
     uniform_db: float | None
     against_uniform: float | None
     correlation: float | None
@@ -61,23 +61,23 @@ class NoiseSummary:
 
 def noise_summaries(model: ModelAnalysis) -> tuple[NoiseSummary, ...]:
     """Return a summary for each quantizer, by method and falling width."""
-    groups: dict[tuple[str, int], list[NoiseRow]] = {}
+    groups: dict[tuple[str, int | None], list[NoiseRow]] = {}
     for row in model.noise:
         groups.setdefault((row.method, row.bits), []).append(row)
     return tuple(_summary(rows) for rows in groups.values())
 
 
 def _summary(rows: Sequence[NoiseRow]) -> NoiseSummary:
-    levels = [-_db(row.relative) for row in rows if row.relative > 0]
-    pairs = [(row.variance, row.uniform, row.relative) for row in rows if row.uniform and row.variance > 0]
+    levels = [-_db(row.relative) for row in rows if 0 < row.relative < math.inf]
+    pairs = [(row.variance, row.uniform, row.relative) for row in rows if row.uniform and 0 < row.relative < math.inf]
     uniform = [-_db(relative * even / variance) for variance, even, relative in pairs]
     return NoiseSummary(
         method=rows[0].method,
         bits=rows[0].bits,
         own=rows[0].own,
-        sqnr_db=median(levels),
-        lowest_db=min(levels),
-        highest_db=max(levels),
+        sqnr_db=_median(levels),
+        lowest_db=min(levels, default=None),
+        highest_db=max(levels, default=None),
         uniform_db=median(uniform) if uniform else None,
         against_uniform=median([variance / even for variance, even, _ in pairs]) if pairs else None,
         correlation=_median(row.correlation for row in rows),

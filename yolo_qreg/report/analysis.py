@@ -113,8 +113,9 @@ def print_analysis_summary(found: Analysis, echo: Callable[[str], object] = clic
         "Single layers: slope of measured over predicted, logarithms": tables.fits(found),
         "Rise of the loss around the weights": _in_two(tables.sharpness(found))[0],
         "Derivatives of the loss, of weights in units of their layer": _in_two(tables.sharpness(found))[1],
-        "Rank correlation over models": tables.ranks(found),
     }
+    if any(rank.correlation for rank in findings.ranks(found)):
+        blocks["Rank correlation over models"] = tables.ranks(found)
     for title, data in blocks.items():
         if data.rows and len(data.columns) > 1:
             for line in f"{title}\n{to_text(data)}\n".splitlines():

@@ -25,12 +25,16 @@ def _noise_chart(found: Analysis, titles: Mapping[str, str], method: str) -> Cha
     lines = []
     first = True
     for index, model in enumerate(found.models):
-        rows = sorted((s for s in findings.noise_summaries(model) if s.method == method), key=lambda s: s.bits)
-        if not rows:
+        known = sorted(
+            (s.bits, s.sqnr_db, s.lowest_db, s.highest_db)
+            for s in findings.noise_summaries(model)
+            if s.method == method and None not in (s.bits, s.sqnr_db)  # a plan has no place on this axis
+        )
+        if not known:
             continue
-        x = tuple(float(row.bits) for row in rows)
-        band = tuple((row.lowest_db, row.highest_db) for row in rows) if first else ()
-        lines.append(Line(titles[model.name], index, x, tuple(row.sqnr_db for row in rows), band=band))
+        x, middle, *ends = zip(*known, strict=True)
+        band = tuple(zip(*ends, strict=True)) if first else ()
+        lines.append(Line(titles[model.name], index, tuple(map(float, x)), middle, band=band))
         first = False
     if not lines:
         return None
@@ -65,7 +69,7 @@ def _theorem_plot(model: ModelAnalysis, quantity: Quantity, kind: Kind) -> Scatt
     )
 
 
-def _colours(model: ModelAnalysis) -> dict[tuple[str, int], int]:
+def _colours(model: ModelAnalysis) -> dict[tuple[str, int | None], int]:
     pairs = dict.fromkeys((row.method, row.bits) for row in model.rises)
     return {pair: index for index, pair in enumerate(pairs, start=1)}
 
