@@ -82,8 +82,10 @@ class AnalysisConfig:
         for method in self.methods:
             if method not in CODED:
                 raise InputError(f"methods: {method!r} is not one whose noise is known; choose of {', '.join(CODED)}")
+        known = {bits for method in self.methods for bits in METHODS[method].bits}
         for width in self.bits:
-            if not any(width in METHODS[method].bits for method in CODED):
-                raise InputError(f"bits: {width} is out of range; use 1-8")
+            if width not in known:
+                which = " and ".join(self.methods)
+                raise InputError(f"bits: {width} is out of range for {which}; use {min(known)}-{max(known)}")
         if self.palette not in PALETTES:
             raise InputError(f"palette={self.palette!r} is unknown; choose one of {', '.join(PALETTES)}")

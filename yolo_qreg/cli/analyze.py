@@ -16,7 +16,7 @@ from yolo_qreg.evaluation.config import PALETTES
 @click.argument("sources", nargs=-1, required=True, type=ANALYZED, metavar="RUN|WEIGHTS|STUDY...")
 @click.option("--data", type=DATA, help="voc, shapes or a YAML file.  [default: what the models were trained on]")
 @click.option("--images", default=64, show_default=True, type=int, help="Training pictures, and validation pictures.")
-@click.option("--layer-images", default=16, show_default=True, type=int, help="Of them, for single layers.")
+@click.option("--layer-images", default=16, show_default=True, type=int, help="Training pictures for single layers.")
 @click.option("--imgsz", type=int, help="Sides in pixels; less is faster.  [default: those of the training]")
 @click.option("--bits", multiple=True, callback=listed(int), metavar="LIST", help="Widths of noise.  [default: 8,4,2]")
 @click.option(

@@ -286,9 +286,8 @@ def _draw_scatter(axes: Axes, panel: Scatter, notes: list[str]) -> None:
         axes.axline((min(ends), min(ends)), (max(ends), max(ends)), color=_colour(palette.weak("ring")), linewidth=0.8)
     for mark in panel.marks:
         shade = _line_colour(mark.index)
-        face = _colour(palette.SURFACE["light"]) if mark.hollow else shade
         size = 5.0 if panel.small else 3.2
-        (dot,) = axes.plot(mark.x, mark.y, "o", color=shade, markersize=size, markerfacecolor=face, markeredgewidth=0.7)
+        (dot,) = axes.plot(mark.x, mark.y, "o", color=shade, markersize=size, markeredgewidth=0.7)
         _note(dot, mark.note, notes)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(numticks=6) if panel.log else MaxNLocator(3 if panel.small else 5))

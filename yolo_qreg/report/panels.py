@@ -147,14 +147,12 @@ class Mark:
         y: Where it lies.
         index: Its colour, as of lines.
         note: For readers who point at it.
-        hollow: Whether it is drawn as a ring.
     """
 
     x: float
     y: float
     index: int
     note: str
-    hollow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
