@@ -19,6 +19,8 @@ BITS = 8
 BN_BITS = 4
 """BatchNorm statistics are re-estimated by default at this width and below."""
 BN_IMAGES = 256
+RANGE_IMAGES = 64
+"""Training pictures that ranges of activations are calibrated on."""
 RANGES = ("minmax", "percentile", "mse")
 """How ranges of activations are chosen."""
 Runtime = Literal["openvino", "ort", "tensorrt"]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ultralytics import __version__ as host_version
 
 from yolo_qreg import activations, health
-from yolo_qreg.config import BN_IMAGES, STRIDE, QuantConfig
+from yolo_qreg.config import BN_IMAGES, RANGE_IMAGES, STRIDE, QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.files import check_writable
 from yolo_qreg.host import build, checkpoint, exporting, rounding
@@ -34,8 +34,6 @@ from yolo_qreg.patch import bake, quantized_layers
 from yolo_qreg.progress import Watch
 from yolo_qreg.quant.registry import FLOAT_BITS, METHODS
 
-RANGE_IMAGES = 64
-"""Training pictures that ranges of activations are found on."""
 WEIGHTS = "weights"
 
 

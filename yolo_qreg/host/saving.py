@@ -18,7 +18,7 @@ from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
 
 from yolo_qreg import activations, health, health_log
-from yolo_qreg.config import QuantConfig
+from yolo_qreg.config import RANGE_IMAGES, QuantConfig
 from yolo_qreg.files import scratch_folder, write_atomic
 from yolo_qreg.host import checkpoint, compat, history
 from yolo_qreg.host.batchnorm import float_images, reestimate, training_images
@@ -28,8 +28,6 @@ from yolo_qreg.patch import bake, quantized_layers
 from yolo_qreg.processes import undisturbed
 
 _STAGING = ".saving-"
-RANGE_IMAGES = 64
-"""Training pictures that ranges of activations are calibrated on."""
 
 
 class SavingTrainer(DetectionTrainer):
