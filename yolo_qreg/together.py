@@ -6,6 +6,7 @@ A training step of a small detector is bound by the number of operations that ar
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -13,8 +14,8 @@ from torch import Tensor, nn
 
 from yolo_qreg.quant.base import WeightQuantizer
 
-_GROUPS = "_quantized_together"
-"""Attribute of a model: its layers that are quantized at once, in groups."""
+_LAYERS = "_quantized_together"
+"""Attribute of a model: its layers whose weights may be quantized at once."""
 
 
 class Layer(Protocol):
@@ -38,7 +39,7 @@ def _quantize_together(model: nn.Module, _: Any) -> None:
     """
     if torch.compiler.is_compiling():
         return
-    for kind, layers in vars(model)[_GROUPS]:
+    for kind, layers in _groups(vars(model)[_LAYERS]):
         with torch.autocast(layers[0].weight.device.type, enabled=False):
             weights = [layer.weight.float() for layer in layers]
             found = kind.together([layer.quantizer for layer in layers], weights)
@@ -48,13 +49,12 @@ def _quantize_together(model: nn.Module, _: Any) -> None:
 
 def _forget(model: nn.Module, *_: Any) -> None:
     """Let go of the quantized weights after a forward pass."""
-    for _, layers in vars(model)[_GROUPS]:
-        for layer in layers:
-            layer.ready = None
+    for layer in vars(model)[_LAYERS]:
+        layer.ready = None
 
 
 def _groups(layers: Iterable[Layer]) -> list[tuple[type[WeightQuantizer], list[Layer]]]:
-    """Return layers that can be quantized at once, with the class that does it.
+    """Return layers that can be quantized at once, with the class that does it, as their quantizers are now.
 
     A class that has a `forward` of its own and inherited `together` is left alone.
     """
@@ -66,13 +66,14 @@ def _groups(layers: Iterable[Layer]) -> list[tuple[type[WeightQuantizer], list[L
     return [(kind, members) for (kind, _), members in found.items() if len(members) > 1]
 
 
+@cache
 def _definer(kind: type, name: str) -> type:
     return next(base for base in kind.__mro__ if name in vars(base))
 
 
 def quantize_at_once(model: nn.Module, layers: Iterable[Layer]) -> None:
     """Have a model quantize weights of layers together in each forward pass, instead of each layer its own."""
-    vars(model)[_GROUPS] = _groups(layers)
+    vars(model)[_LAYERS] = [*layers]
     model.register_forward_pre_hook(_quantize_together)
     model.register_forward_hook(_forget, always_call=True)
 
@@ -83,4 +84,4 @@ def quantize_one_by_one(model: nn.Module) -> None:
         for key in [key for key, hook in hooks.items() if hook in (_quantize_together, _forget)]:
             del hooks[key]
             model._forward_hooks_always_called.pop(key, None)
-    vars(model).pop(_GROUPS, None)
+    vars(model).pop(_LAYERS, None)
