@@ -14,7 +14,7 @@ from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.patch import QuantConv2d, bake, quantize_convs, quantized_layers
 from yolo_qreg.quant import dorefa, lsq
-from yolo_qreg.quant.base import repeated
+from yolo_qreg.quant.base import FloatQuantizer, repeated
 from yolo_qreg.quant.dorefa import DoReFaQuantizer
 from yolo_qreg.together import quantize_at_once, quantize_one_by_one
 
@@ -371,6 +371,18 @@ def test_quantized_weights_are_kept_during_a_forward_pass_alone(net: Net, config
     bake(net)
     assert not net._forward_pre_hooks and not net._forward_hooks
     assert net(torch.randn(1, 3, 9, 9)).isfinite().all()
+
+
+def test_an_exchanged_quantizer_is_used_at_once(net: Net) -> None:
+    """One of another width, or of another method, whatever the model was prepared for."""
+    quantize_convs(net, dict.fromkeys(NAMES, 4), QuantConfig(method="lsq", bits=4))
+    first, second, _ = quantized_layers(net).values()
+    first.quantizer, second.quantizer = lsq.LSQQuantizer(2, torch.tensor(0.2)), FloatQuantizer(32)
+    pictures = torch.rand(2, 3, 9, 9, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        found = net(pictures)
+        quantize_one_by_one(net)
+        assert torch.equal(found, net(pictures))
 
 
 @pytest.mark.parametrize("name", ["dorefa-8", "lsq-4", "lsq-3-channel", "fixed-5"])

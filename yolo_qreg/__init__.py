@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from yolo_qreg.analysis.allocation import Allocation, Budget
+    from yolo_qreg.analysis.config import AnalysisConfig
+    from yolo_qreg.analysis.records import Analysis
     from yolo_qreg.analysis.sensitivity_config import SensitivityConfig
     from yolo_qreg.analysis.sensitivity_record import Sensitivity
     from yolo_qreg.api import (
         allocate,
+        analyze,
         describe,
         evaluate,
         export_weights,
@@ -41,6 +44,8 @@ __version__ = "0.2.0"
 
 _HOMES = {
     "Allocation": "yolo_qreg.analysis.allocation",
+    "Analysis": "yolo_qreg.analysis.records",
+    "AnalysisConfig": "yolo_qreg.analysis.config",
     "Budget": "yolo_qreg.analysis.allocation",
     "Calibration": "yolo_qreg.config",
     "Delta": "yolo_qreg.evaluation.results",
@@ -58,6 +63,7 @@ _HOMES = {
     "TrainConfig": "yolo_qreg.config",
     "WeightQuantizer": "yolo_qreg.quant.base",
     "allocate": "yolo_qreg.api",
+    "analyze": "yolo_qreg.api",
     "bake": "yolo_qreg.patch",
     "describe": "yolo_qreg.api",
     "evaluate": "yolo_qreg.api",
@@ -78,6 +84,8 @@ _HOMES = {
 
 __all__ = [
     "Allocation",
+    "Analysis",
+    "AnalysisConfig",
     "Budget",
     "Calibration",
     "Delta",
@@ -96,6 +104,7 @@ __all__ = [
     "WeightQuantizer",
     "__version__",
     "allocate",
+    "analyze",
     "bake",
     "describe",
     "evaluate",
