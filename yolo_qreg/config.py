@@ -304,3 +304,10 @@ class Calibration:
             raise InputError(f"images={self.images!r} is not a number of pictures; use 1 or more")
         if self.ranges not in RANGES:
             raise InputError(f"ranges={self.ranges!r} is unknown; choose one of {', '.join(RANGES)}")
+
+
+def check_stride(imgsz: int) -> None:
+    """Check that an image size is one of the host, which would round it without a word."""
+    if imgsz < STRIDE or imgsz % STRIDE:
+        nearest = max(STRIDE, round(imgsz / STRIDE) * STRIDE)
+        raise InputError(f"imgsz={imgsz} is no multiple of {STRIDE}; use {nearest}")

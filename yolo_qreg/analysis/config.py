@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from yolo_qreg.config import STRIDE
+from yolo_qreg.config import STRIDE, check_stride
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.config import PALETTES
 from yolo_qreg.quant.registry import CODED, METHODS
@@ -70,15 +70,7 @@ class AnalysisConfig:
             object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
             if not getattr(self, name):
                 raise InputError(f"{name} is empty; name at least one")
-        for name, (least, most) in LIMITS.items():
-            value = getattr(self, name)
-            if name == "imgsz" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-                raise InputError(f"{name}={value!r} is not a whole number from {least} to {most:,}; correct it")
-        if self.imgsz is not None and self.imgsz % STRIDE:
-            nearest = round(self.imgsz / STRIDE) * STRIDE
-            raise InputError(f"imgsz={self.imgsz} is no multiple of {STRIDE}; use {nearest}")
+        check_numbers(self, LIMITS)
         for method in self.methods:
             if method not in CODED:
                 raise InputError(f"methods: {method!r} is not one whose noise is known; choose of {', '.join(CODED)}")
@@ -89,3 +81,19 @@ class AnalysisConfig:
                 raise InputError(f"bits: {width} is out of range for {which}; use {min(known)}-{max(known)}")
         if self.palette not in PALETTES:
             raise InputError(f"palette={self.palette!r} is unknown; choose one of {', '.join(PALETTES)}")
+
+
+def check_numbers(settings: object, limits: Mapping[str, tuple[int, int]]) -> None:
+    """Check attributes that hold whole numbers, and sides of pictures, which may be None.
+
+    Raises:
+        InputError: One is another thing, or out of its limits.
+    """
+    for name, (least, most) in limits.items():
+        value = getattr(settings, name)
+        if name == "imgsz" and value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise InputError(f"{name}={value!r} is not a whole number from {least} to {most:,}; correct it")
+        if name == "imgsz":
+            check_stride(value)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from yolo_qreg.analysis.config import check_numbers
 from yolo_qreg.config import STRIDE, QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.quant.registry import CODED
@@ -57,12 +58,4 @@ class SensitivityConfig:
             if not QuantConfig(method=self.method, bits=bits, per_channel=self.per_channel).has_codes:
                 raise InputError(f"bits={bits} quantizes nothing; use widths below")
         object.__setattr__(self, "bits", tuple(sorted(set(self.bits), reverse=True)))
-        for name, (least, most) in LIMITS.items():
-            value = getattr(self, name)
-            if name == "imgsz" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-                raise InputError(f"{name}={value!r} is not a whole number from {least} to {most:,}; correct it")
-        if self.imgsz is not None and self.imgsz % STRIDE:
-            nearest = round(self.imgsz / STRIDE) * STRIDE
-            raise InputError(f"imgsz={self.imgsz} is no multiple of {STRIDE}; use {nearest}")
+        check_numbers(self, LIMITS)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from yolo_qreg.config import STRIDE
+from yolo_qreg.config import STRIDE, check_stride
 from yolo_qreg.errors import InputError
 from yolo_qreg.trust import trusted
 
@@ -80,7 +80,7 @@ class EvalConfig:
         for name, (least, most) in LIMITS.items():
             self._check_whole(name, least, most, optional=name in {"imgsz", "limit", "workers"})
         if self.imgsz is not None:
-            _check_stride(self.imgsz)
+            check_stride(self.imgsz)
         if self.palette not in PALETTES:
             raise InputError(f"palette={self.palette!r} is unknown; choose one of {', '.join(PALETTES)}")
 
@@ -180,11 +180,4 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check the image size."""
-        _check_stride(self.imgsz)
-
-
-def _check_stride(imgsz: int) -> None:
-    """Check that an image size is one of the host, which would round it without a word."""
-    if imgsz < STRIDE or imgsz % STRIDE:
-        nearest = max(STRIDE, round(imgsz / STRIDE) * STRIDE)
-        raise InputError(f"imgsz={imgsz} is no multiple of {STRIDE}; use {nearest}")
+        check_stride(self.imgsz)
