@@ -96,7 +96,7 @@ def test_a_training_whose_last_epochs_are_not_there_is_refused(train: Callable[.
 def test_weights_that_are_named_are_for_the_first_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
     """`pretrained` would take the place of what was trained at the width before."""
     asked: list[TrainConfig] = []
-    monkeypatch.setattr(api, "train", lambda config: asked.append(config) or Path(config.quant.label))
+    monkeypatch.setattr("yolo_qreg.api.training.train", lambda config: asked.append(config) or Path(config.quant.label))
     quants = [QuantConfig(bits=bits) for bits in (8, 4)]
     api.train_in_turn(TrainConfig(model="a.pt", settings={"pretrained": "b.pt", "epochs": 1}), quants)
     assert [config.settings for config in asked] == [{"pretrained": "b.pt", "epochs": 1}, {"epochs": 1}]
