@@ -260,6 +260,10 @@ class QATTrainer(SavingTrainer):
         self._calibrate(unwrap_model(model))
         optimizer: optim.Optimizer = super().build_optimizer(model, *args, **kwargs)
         layers = quantized_layers(unwrap_model(model)).values()
+        for (
+            layer
+        ) in layers:  # before 8.4.158 the host's workers begin with weights, and so with first steps, of their own
+            _take_from_first(layer.quantizer)
         hooks.set_rates(optimizer, layers)
         hooks.call_after_steps(optimizer, layers)
         return optimizer
@@ -269,10 +273,8 @@ class QATTrainer(SavingTrainer):
         if self.quant.activations is None:
             return
         activations.calibrate(model, float_images(self._pictures(), self.device))
-        if dist.is_available() and dist.is_initialized():
-            for quantizer in activations.quantizers(model).values():
-                for value in quantizer.state_dict().values():
-                    dist.broadcast(value, src=0)
+        for quantizer in activations.quantizers(model).values():
+            _take_from_first(quantizer)
 
     def get_validator(self) -> Any:
         """Make the host's validator, which rejects settings that it does not know."""
@@ -290,7 +292,8 @@ class QATTrainer(SavingTrainer):
         Together with the state in the checkpoint this makes a resumed run repeat the uninterrupted one bit for bit,
         where data are loaded in-process and gradients are not accumulated over batches. Worker processes are seeded
         from these draws when the loader starts them, and draw on across epochs, as the order does; a resumed run
-        starts them anew, from seed and epoch. Gradients pending at an epoch's end are not in the checkpoint.
+        starts them anew, from seed and epoch. Gradients pending at an epoch's end are not in the checkpoint, nor are
+        the pictures that mosaic draws from in the other processes of a multi-GPU run.
         """
         super()._model_train()
         if self._tunes():  # before the draws of the epoch: what this one takes depends on what was loaded already
@@ -309,9 +312,7 @@ class QATTrainer(SavingTrainer):
             tuning.settle(live, self.ema.ema, baked)
             self.optimizer.zero_grad()  # pending gradients would move weights that are at rest
             self._snapshot = None
-            if dist.is_available() and dist.is_initialized():  # statistics were estimated by the first worker
-                for value in live.state_dict().values():
-                    dist.broadcast(value, src=0)
+            _take_from_first(live)  # which has estimated statistics
         self.ema.enabled = False
         tuning.begin_epoch(live, self.optimizer)
 
@@ -321,3 +322,10 @@ class QATTrainer(SavingTrainer):
         hooks.tell_loss_scale(unwrap_model(self.model), self.scaler)
         if self._tunes():
             tuning.follow(self.ema.ema, unwrap_model(self.model))
+
+
+def _take_from_first(module: nn.Module) -> None:
+    """Take over the state of a module from the first worker of a multi-GPU run."""
+    if dist.is_available() and dist.is_initialized():
+        for value in module.state_dict().values():
+            dist.broadcast(value, src=0)

@@ -58,7 +58,7 @@ def _theorem_plot(model: ModelAnalysis, quantity: Quantity, kind: Kind) -> Scatt
     if not marks:
         return None
     fit = findings.fit(model.rises, quantity, kind)
-    slope = f": slope {number(fit.slope.value, 2)} {interval(fit.slope, 2)}, ratio {fit.ratio:.2g}" if fit else ""
+    slope = f": slope {number(fit.slope.value, 2)}, ratio {fit.ratio:.2g}" if fit else ""
     return Scatter(
         f"{AXES[quantity].capitalize()}, {BY[kind]}{slope}",
         marks,
