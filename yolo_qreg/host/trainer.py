@@ -260,9 +260,7 @@ class QATTrainer(SavingTrainer):
         self._calibrate(unwrap_model(model))
         optimizer: optim.Optimizer = super().build_optimizer(model, *args, **kwargs)
         layers = quantized_layers(unwrap_model(model)).values()
-        for (
-            layer
-        ) in layers:  # before 8.4.158 the host's workers begin with weights, and so with first steps, of their own
+        for layer in layers:  # before 8.4.158 each worker begins with weights, and so with first steps, of its own
             _take_from_first(layer.quantizer)
         hooks.set_rates(optimizer, layers)
         hooks.call_after_steps(optimizer, layers)
