@@ -208,6 +208,7 @@ def test_mode_and_dtype_survive_both_ways(dtype: torch.dtype, requires_grad: boo
     quantize_convs(net, {"0": 4}, QuantConfig(method="lsq"))
     weight = net[0].quantized_weight()
     assert weight.dtype == net[0].quantizer.step.dtype == torch.float32
+    assert net(torch.ones(1, 2, 4, 4, dtype=dtype)).dtype == dtype  # as the host casts a model to validate it
     bake(net)
     assert torch.equal(net[0].weight, weight.to(dtype))
     assert net[0].weight.dtype == dtype

@@ -46,10 +46,14 @@ class QuantConv2d(nn.Conv2d):
         return new
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve [N, I, H, W] with the quantized weight; the quantizer computes in float32 also under AMP."""
+        """Convolve [N, I, H, W] with the quantized weight; the quantizer computes in float32 also under AMP.
+
+        In a model that was cast to another type, as the host does on a GPU for the last validation after AMP, the
+        weight is cast once it is quantized.
+        """
         for quantizer in self._reads:
             x = quantizer(x)
-        y: Tensor = self._conv_forward(x, self.quantized_weight(), self.bias)
+        y: Tensor = self._conv_forward(x, self.quantized_weight().to(self.weight.dtype), self.bias)
         return y
 
     @property
@@ -154,11 +158,8 @@ def bake(model: M, *, activations: bool = False) -> M:
     """
     quantize_one_by_one(model)
     for name, layer in quantized_layers(model).items():
-        layer.quantizer.eval()
-        with torch.no_grad():
-            weight = layer.quantized_weight().to(layer.weight.dtype).clone()
         conv = _same_geometry(nn.Conv2d, layer)
-        conv.weight = nn.Parameter(weight, requires_grad=layer.weight.requires_grad)
+        conv.weight = nn.Parameter(_final_weight(layer), requires_grad=layer.weight.requires_grad)
         _replace(model, name, conv)
         if activations and layer.reads is not None:
             unquantized(model, name).read_through(layer.reads, own=layer.owns_input)
@@ -167,6 +168,19 @@ def bake(model: M, *, activations: bool = False) -> M:
             for key in [k for k, hook in module._forward_pre_hooks.items() if isinstance(hook, BlockInput)]:
                 del module._forward_pre_hooks[key]
     return model
+
+
+@torch.no_grad()
+def _final_weight(layer: QuantConv2d) -> Tensor:
+    """Return the weight that a layer is left with, [O, I, K, K]; its quantizer is on the CPU from here on.
+
+    It is quantized there, wherever the model is: a GPU's tanh and sums differ in the last bit, which moves some of a
+    million weights to the next level, and a file has to hold what any machine makes of its latents.
+    """
+    quantizer = layer.quantizer.eval().to("cpu")
+    with torch.autocast("cpu", enabled=False):
+        quantized: Tensor = quantizer(layer.weight.detach().float().cpu())
+    return quantized.to(layer.weight.device, layer.weight.dtype, copy=True)
 
 
 def unquantized(model: nn.Module, name: str) -> QuantConv2d:

@@ -28,7 +28,12 @@ def dorefa_codes(weight: Tensor, bits: int, *, per_channel: bool = False) -> Ten
 def dorefa_values(codes: Tensor, bits: int) -> Tensor:
     """Return 2 code / n - 1 as the odd integer 2 code - n over n, which is the nearest float to the exact value."""
     n: int = 2**bits - 1
-    return (2 * codes - n) / n  # not in place: torch 2.11 compiles a gradient of 0 for an output made so
+    return (2 * codes - n) / _divisor(codes, n)  # not in place: torch 2.11 compiles a gradient of 0 for such an output
+
+
+def _divisor(like: Tensor, n: int) -> Tensor:
+    """Return n on the device of a tensor, []: by a plain number a GPU multiplies with 1 / n, which loses a bit."""
+    return like.new_full((), n)
 
 
 def dorefa(weight: Tensor, bits: int, *, per_channel: bool = False) -> Tensor:
@@ -102,7 +107,7 @@ class _DoReFaTogether(torch.autograd.Function):
         torch._foreach_round_(found)
         torch._foreach_mul_(found, 2)
         torch._foreach_sub_(found, n)
-        torch._foreach_div_(found, n)
+        torch._foreach_div_(found, _divisor(peaks, n))
         return tuple(found)
 
     @staticmethod
