@@ -278,7 +278,7 @@ def test_a_worker_of_several_gpus(shapes: Path, tmp_path: Path) -> None:
     pytest.importorskip("cloudpickle")
     from ultralytics.utils.dist import ddp_cleanup, find_free_network_port, generate_ddp_file
 
-    config, note = QuantConfig(method="lsq", bits=4, activations=8), tmp_path / "backend"
+    config, note = QuantConfig(method="lsq", bits=4, activations=8, bn_images=4), tmp_path / "backend"
     settings = {"model": str(TINY), "epochs": 2, "batch": 8, "device": NAMED, "amp": "bf16", "name": "one"}
     trainer = QATTrainer(overrides=overrides(shapes, tmp_path, config, **settings))
     script = Path(generate_ddp_file(trainer))

@@ -118,7 +118,7 @@ class Detector:
             return [
                 _boxes(rows, batch.shape[2:], picture.shape[:2], ratio_pad)
                 for rows, picture, (_, ratio_pad) in zip(
-                    together.split([len(rows) for rows in found]), pictures, placed, strict=True
+                    torch.split(together, [len(rows) for rows in found]), pictures, placed, strict=True
                 )
             ]
 
