@@ -407,7 +407,7 @@ def test_an_evaluation_on_a_gpu_agrees_with_the_cpu(shapes: Path, tmp_path: Path
     "command",
     [
         "sensitivity --images 2 --imgsz 32 --probes 1 --bits 4",
-        "analyze --images 2 --imgsz 32 --layer-images 1 --probes 1 --directions 1 --bits 2 --methods lsq",
+        "analyze --images 2 --imgsz 32 --layer-images 1 --probes 2 --directions 1 --bits 2 --methods lsq",
     ],
     ids=["sensitivity", "analyze"],
 )
