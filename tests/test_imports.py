@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -120,3 +122,11 @@ def test_corruptions_stand_alone() -> None:
     for path in (ROOT / "corruptions").rglob("*.py"):
         roots = {target.split(".")[0] for target in imports(path)}
         assert not roots & {"torch", "torchvision", "ultralytics", "yolo_qreg"}, path
+
+
+def test_worker_processes_load_neither_torch_nor_the_host() -> None:
+    """What they are given to do lies in modules that each of them has in a moment."""
+    code = "import sys, yolo_qreg.evaluation.copied_picture, yolo_qreg.evaluation.sweep; "
+    code += "sys.exit(' '.join({'torch', 'ultralytics'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""

@@ -6,18 +6,14 @@ labels are compared, and what is no longer in the data set is removed.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from io import BytesIO
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import PIL.Image
-import PIL.PngImagePlugin
 import yaml
 
 from corruptions.frost import frost_textures
@@ -25,25 +21,19 @@ from corruptions.registry import CHANNELS, SMALLEST_SIDE
 from yolo_qreg import __version__
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.cells import release_of
+from yolo_qreg.evaluation.copied_picture import Format, hash_of, is_of, write_image
 from yolo_qreg.evaluation.damage import Damage
 from yolo_qreg.evaluation.material import digest_of, possible
 from yolo_qreg.evaluation.results import Kind
 from yolo_qreg.evaluation.workers import Workshop
-from yolo_qreg.files import sweep, write_atomic, write_text
+from yolo_qreg.files import sweep, write_text
 from yolo_qreg.host.datasets import LabelledPicture, PictureSet, validation_pictures
 from yolo_qreg.pictures import COLOUR
 from yolo_qreg.progress import Watch
 from yolo_qreg.sealed import read_sealed, write_sealed
 
-Format = Literal["png", "jpeg"]
 SUFFIX: dict[Format, str] = {"png": ".png", "jpeg": ".jpg"}
-JPEG_QUALITY = 85
-"""Of the JPEG files that ImageNet-C was published as."""
 SETTINGS = "corrupted.json"
-MARK = "yolo-qreg source "
-"""Before the hash, in a picture's text."""
-_HEAD = 512
-"""Bytes at the beginning of a picture that hold its mark."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,10 +97,10 @@ def write_copy(settings: CopySettings, watch: Callable[[int], Watch]) -> Copy:
     _check_stems(found.pictures)
     outdated = _claim(settings, digest_of(found.pictures, found.names, found.channels))
     sweep(settings.out)
-    sources = {picture.path: _hash(picture.path) for picture in found.pictures}
+    sources = {picture.path: hash_of(picture.path) for picture in found.pictures}
     kinds = list(product(corruptions, settings.severities))
     todo = {
-        kind: [p for p in found.pictures if not _is_of(_image(settings, kind, p), sources[p.path])] for kind in kinds
+        kind: [p for p in found.pictures if not is_of(_image(settings, kind, p), sources[p.path])] for kind in kinds
     }
     told = watch(sum(map(len, todo.values())))
     files = []
@@ -124,7 +114,7 @@ def write_copy(settings: CopySettings, watch: Callable[[int], Watch]) -> Copy:
                 textures=settings.textures,
             )
             places = [(picture.path, _image(settings, kind, picture), sources[picture.path]) for picture in missing]
-            for _ in workshop.map(partial(_write_image, damage, settings.format), places):
+            for _ in workshop.map(partial(write_image, damage, settings.format), places):
                 told(f"{kind[0]} {kind[1]}", 1)
             for picture in found.pictures:
                 _write_labels(_label(settings, kind, picture), picture)
@@ -178,34 +168,6 @@ def _image(settings: CopySettings, kind: Kind, picture: LabelledPicture) -> Path
 
 def _label(settings: CopySettings, kind: Kind, picture: LabelledPicture) -> Path:
     return settings.out / "labels" / f"{kind[0]}-{kind[1]}" / f"{picture.path.stem}.txt"
-
-
-def _hash(path: Path) -> str:
-    """Hash what a damaged picture is made from: the file's name, which decides the random numbers, and its bytes."""
-    return hashlib.sha256(path.name.encode("utf-8", "surrogatepass") + b"\0" + path.read_bytes()).hexdigest()
-
-
-def _is_of(image: Path, source: str) -> bool:
-    """Whether a picture of the copy is there and was made from this file."""
-    try:
-        with image.open("rb") as file:
-            return f"{MARK}{source}".encode() in file.read(_HEAD)
-    except OSError:
-        return False
-
-
-def _write_image(damage: Damage, form: Format, place: tuple[Path, Path, str]) -> None:
-    source, target, digest = place
-    picture = PIL.Image.fromarray(np.ascontiguousarray(damage.picture(source)[..., ::-1].squeeze()))
-    stream = BytesIO()
-    mark = f"{MARK}{digest}"
-    if form == "jpeg":
-        picture.save(stream, form, quality=JPEG_QUALITY, comment=mark)
-    else:
-        text = PIL.PngImagePlugin.PngInfo()
-        text.add_text("Comment", mark)
-        picture.save(stream, form, compress_level=1, pnginfo=text)
-    write_atomic(target, lambda file: file.write(stream.getvalue()))
 
 
 def _write_labels(path: Path, picture: LabelledPicture) -> None:
