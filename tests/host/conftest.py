@@ -57,24 +57,28 @@ def train(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
 
 
 @pytest.fixture(scope="session")
-def tiny_twin(train: Callable[..., Run]) -> Run:
-    """Two epochs of a tiny model in float; nothing of it may be changed."""
-    return train(QuantConfig(bits=32), model=str(TINY))
-
-
-@pytest.fixture(scope="session")
 def trained(train: Callable[..., Run]) -> Callable[[str], Run]:
-    """Return two epochs of a configuration by name, trained on first use; nothing of it may be changed."""
+    """Return two epochs of a configuration by name, trained on first use; nothing of it may be changed.
+
+    One is YOLOv5n itself, the others are tiny.
+    """
     configs = {
-        "dorefa": QuantConfig(bits=8),
-        "lsq": LSQ,
-        "twin": QuantConfig(bits=32),
+        "dorefa": (QuantConfig(bits=8), str(TINY)),
+        "lsq": (LSQ, "yolov5n.yaml"),
+        "twin": (QuantConfig(bits=32), str(TINY)),
     }
     made: dict[str, Run] = {}
 
     def get(name: str) -> Run:
         if name not in made:
-            made[name] = train(configs[name])
+            config, model = configs[name]
+            made[name] = train(config, model=model)
         return made[name]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def tiny_twin(trained: Callable[[str], Run]) -> Run:
+    """Two epochs of a tiny model in float; nothing of it may be changed."""
+    return trained("twin")

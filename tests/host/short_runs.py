@@ -30,6 +30,10 @@ SETTINGS: dict[str, Any] = {
 """Two steps an epoch, without accumulation."""
 STEPS_PER_EPOCH = IMAGES["train"] // SETTINGS["batch"]
 TINY = Path(__file__).with_name("tiny.yaml")
+TINY_CONVS = 15
+"""Conv blocks of it; four more convolutions end its head."""
+TINY_RANGES = 11
+"""Tensors that enter these blocks."""
 LSQ = QuantConfig(method="lsq", bits=4, per_channel=True, last_bits=8, bn_images=0)
 
 

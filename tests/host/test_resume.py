@@ -8,10 +8,11 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from short_runs import LSQ, SETTINGS, STEPS_PER_EPOCH, Run, assert_same, overrides, python
+from short_runs import LSQ, SETTINGS, STEPS_PER_EPOCH, TINY, Run, assert_same, overrides, python
 from torch import Tensor
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
@@ -70,7 +71,14 @@ def test_a_killed_run_resumes_exactly(config: QuantConfig, optimizer: str, data:
 
     Mosaics are on until epoch 3 and use pictures seen before, so data order and buffers are part of the promise.
     """
-    settings = {"epochs": 4, "close_mosaic": 1, "optimizer": optimizer, "warmup_epochs": 1, "lr0": 0.002}
+    settings = {
+        "epochs": 4,
+        "close_mosaic": 1,
+        "optimizer": optimizer,
+        "warmup_epochs": 1,
+        "lr0": 0.002,
+        "model": str(TINY),
+    }
     whole = QATTrainer(overrides=overrides(data, tmp_path / "whole", config, **settings))
     whole.train()
 
@@ -104,7 +112,7 @@ def test_a_killed_run_resumes_exactly(config: QuantConfig, optimizer: str, data:
 @pytest.fixture(scope="module")
 def stopped(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The last.pt of a run that has more to do."""
-    run = train(QuantConfig(bits=4), epochs=2, save_period=1)
+    run = train(QuantConfig(bits=4), model=str(TINY), epochs=2, save_period=1)
     path = tmp_path_factory.mktemp("stopped") / "run" / "weights" / "last.pt"
     path.parent.mkdir(parents=True)
     path.write_bytes((run.folder / "weights" / "epoch0.pt").read_bytes())
@@ -141,7 +149,7 @@ def test_resuming_a_finished_run_is_refused(trained: Trained) -> None:
 
 def test_resuming_a_run_of_the_host_is_refused(data: Path, tmp_path: Path) -> None:
     """A checkpoint that the host's own trainer wrote is told from ours."""
-    trainer = DetectionTrainer(overrides=overrides(data, tmp_path, None, epochs=1))
+    trainer = DetectionTrainer(overrides=overrides(data, tmp_path, None, model=str(TINY), epochs=1))
     trainer.train()
     with pytest.raises(InputError, match=r"last\.pt was not trained by yolo-qreg; resume it with Ultralytics$"):
         QATTrainer(overrides={"resume": str(trainer.last)})
@@ -159,7 +167,7 @@ def test_a_moved_run_resumes_where_it_is(train: Train, tmp_path: Path, monkeypat
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        train(QuantConfig(bits=8), callbacks={"on_train_epoch_start": stop}, epochs=3)
+        train(QuantConfig(bits=8), {"on_train_epoch_start": stop}, model=str(TINY), epochs=3)
     old = folders[0]
     moved = tmp_path / "elsewhere"
     old.rename(moved)
@@ -172,7 +180,7 @@ def test_a_moved_run_resumes_where_it_is(train: Train, tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize("at", ["best.pt", "last.pt"])
 def test_a_run_killed_after_its_last_epoch_is_finished(
-    at: str, train: Train, trained: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch
+    at: str, train: Train, trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No epoch is left: resuming makes the files that an uninterrupted training makes, and trains nothing."""
     from yolo_qreg.host import run as runs
@@ -180,14 +188,14 @@ def test_a_run_killed_after_its_last_epoch_is_finished(
     finish = checkpoint.finish
     folders: list[Path] = []
 
-    def killed(path: Path) -> None:
+    def killed(path: Path, *held: Any) -> None:
         if path.name == at:
             raise InterruptedError
-        finish(path)
+        finish(path, *held)
 
     monkeypatch.setattr(checkpoint, "finish", killed)
     with pytest.raises(InterruptedError):
-        train(QuantConfig(bits=8), callbacks={"on_train_start": lambda t: folders.append(t.save_dir)})
+        train(QuantConfig(bits=8), {"on_train_start": lambda t: folders.append(t.save_dir)}, model=str(TINY))
     monkeypatch.undo()
     (run,) = folders
     rows = (run / "results.csv").read_text()
@@ -209,9 +217,9 @@ def test_a_run_killed_after_its_last_epoch_is_finished(
 def test_a_run_killed_between_its_files_repeats_the_epoch(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     """`last.pt` is written after the others, so what it says is done is on disk."""
     written = []
-    save = checkpoint.save
-    monkeypatch.setattr(checkpoint, "save", lambda path, ckpt: (written.append(path.name), save(path, ckpt)))
-    train(QuantConfig(bits=8), epochs=1, save_period=1)
+    write = checkpoint.write_atomic
+    monkeypatch.setattr(checkpoint, "write_atomic", lambda path, how: (written.append(path.name), write(path, how)))
+    train(QuantConfig(bits=8), model=str(TINY), epochs=1, save_period=1)
     assert written[:3] == ["best.pt", "epoch0.pt", "last.pt"]
 
 
@@ -223,7 +231,7 @@ def test_a_run_that_saved_nothing_begins_again_as_it_began(
 
     def train(name: str) -> Path:
         own = {"optimizer": "auto", "epochs": 1, "project": str(tmp_path), "name": name}
-        return runs.train(TrainConfig(quant=LSQ, data=str(data), settings={**SETTINGS, **own}))
+        return runs.train(TrainConfig(quant=LSQ, data=str(data), model=str(TINY), settings={**SETTINGS, **own}))
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt

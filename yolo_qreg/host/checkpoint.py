@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from shutil import copyfileobj
 from typing import Any
 
 import torch
@@ -237,9 +239,12 @@ def check_fresh(model: nn.Module, state: QuantState, source: str | Path) -> None
             raise InputError(f"{source}: weights of {name} were changed after quantization; export the original file")
 
 
-def save(path: Path, ckpt: Mapping[str, Any]) -> None:
-    """Write a checkpoint atomically."""
+def save(path: Path, ckpt: Mapping[str, Any], *copies: Path) -> None:
+    """Write a checkpoint atomically, and then copies of the file."""
     write_atomic(path, lambda file: torch.save(dict(ckpt), file))
+    for copy in copies:
+        with path.open("rb") as whole:
+            write_atomic(copy, partial(copyfileobj, whole))
 
 
 def has_epochs_left(last: Path) -> bool:
@@ -254,20 +259,28 @@ def finish_run(last: Path) -> None:
     Raises:
         InputError: One is damaged.
     """
-    results = load(last)[1].get("train_results")
-    for path in (last.with_name("best.pt"), last):  # last.pt tells that there is something to do: it comes last
+    _, final = load(last)
+    best = last.with_name("best.pt")
+    for path in (best, last):  # last.pt tells that there is something to do: it comes last
         if path.is_file():
-            load(path)  # safely: what the host's strip_optimizer reads runs
-            with undisturbed(), scratch_folder(".finishing-", last.parent) as folder:
-                stripped = folder / path.name
-                if not strip_optimizer(path, str(stripped), {"train_results": results}):
-                    raise InputError(f"{path} is damaged; remove the run and train again")
-                finish(stripped)
-                stripped.replace(path)
+            ckpt = final if path == last else load(path)[1]  # safely: what the host's strip_optimizer reads runs
+            finish(path, ckpt.get(KEY, {}), final.get("train_results"))
 
 
-def finish(path: Path) -> None:
-    """Drop what only a resumed training needs from a finished checkpoint; latents, steps and settings stay."""
-    ckpt = torch.load(path, map_location="cpu", weights_only=False)
-    if ckpt.get(KEY, {}).pop("resume", None) is not None:
-        save(path, ckpt)
+def finish(path: Path, state: Mapping[str, Any], results: Any) -> None:
+    """Drop what only a resumed training needs from a checkpoint; latents, steps and settings stay.
+
+    Args:
+        path: The file, which is replaced.
+        state: What it holds under our key.
+        results: Losses and scores of all epochs.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    kept = {key: value for key, value in state.items() if key != "resume"}
+    with undisturbed(), scratch_folder(".finishing-", path.parent) as folder:
+        stripped = folder / path.name
+        if not strip_optimizer(path, str(stripped), {"train_results": results, **({KEY: kept} if kept else {})}):
+            raise InputError(f"{path} is damaged; remove the run and train again")
+        stripped.replace(path)

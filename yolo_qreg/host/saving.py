@@ -107,7 +107,7 @@ class SavingTrainer(DetectionTrainer):
                 super().save_model()
             finally:
                 self.wdir, self.last, self.best = places
-            names = [f.name for f in staged.iterdir()]
+            names = sorted(f.name for f in staged.iterdir())
             ckpt = torch.load(staged / "last.pt", map_location="cpu", weights_only=False)
         rows, _ = health.measure(latent, {})
         resume = {
@@ -130,8 +130,8 @@ class SavingTrainer(DetectionTrainer):
         ckpt[checkpoint.KEY] = state.to_dict()
         ckpt["optimizer"] = self.optimizer.state_dict()  # the host rounds momenta to half precision
         ckpt["stopper"] = compat.stopper_state(self.stopper)
-        for name in sorted(names):  # last.pt last: killed before it, a run repeats the epoch and writes all again
-            checkpoint.save(self.wdir / name, ckpt)
+        first, *others = (self.wdir / name for name in names)
+        checkpoint.save(first, ckpt, *others)  # last.pt last: killed before it, a run repeats the epoch and writes all
         return True
 
     def final_eval(self) -> None:
