@@ -19,12 +19,13 @@ from yolo_qreg.data.shapes import ensure_shapes
 from yolo_qreg.shipped import shipped
 from yolo_qreg.trust import trusting
 
+TINY = Path(__file__).parents[1] / "host" / "tiny.yaml"
 SMALL: dict[str, Any] = {"corruptions": ["fog"], "severities": [3], "imgsz": 64, "resamples": 200, "device": "cpu"}
 SCRIPT = """
 from yolo_qreg import EvalConfig, QuantConfig, TrainConfig, evaluate, export_weights, train
 
 tiny = {"epochs": 1, "imgsz": 64, "batch": 4, "workers": 0, "device": "cpu", "plots": False, "project": out}
-run = train(TrainConfig(quant=QuantConfig(method="lsq", bits=4), data=data, model=float_weights, settings=tiny))
+run = train(TrainConfig(quant=QuantConfig(method="lsq", bits=4), data=data, model=model, settings=tiny))
 config = EvalConfig(weights=[run], baseline=float_weights, data=data, out=f"{out}/evaluation", corruptions=["fog"],
                     severities=[3], imgsz=64, resamples=200, device="cpu", workers=1)
 found = evaluate(config)
@@ -49,8 +50,8 @@ def _said(text: str, out: Path) -> None:
 
 
 def _script(data: Path, out: Path) -> str:
-    places = (str(data), str(shipped("shapes-fp32")), str(out))
-    return f"data, float_weights, out = {places!r}\n{SCRIPT}"
+    places = (str(data), str(TINY), str(shipped("shapes-fp32")), str(out))
+    return f"data, model, float_weights, out = {places!r}\n{SCRIPT}"
 
 
 @pytest.mark.parametrize("way", ["script", "standard input"])

@@ -26,6 +26,7 @@ from sybil.evaluators.python import PythonEvaluator
 from sybil.example import Example
 from sybil.parsers.markdown import CodeBlockParser
 
+MODEL = ROOT / "tests" / "host" / "tiny.yaml"
 TINY = {"epochs": 1, "imgsz": 32, "batch": 8, "workers": 0, "device": "cpu", "plots": False, "optimizer": "SGD"}
 """What trainings of the documents are turned into: the data set has 8 pictures."""
 README_LINES = 150
@@ -63,7 +64,8 @@ def _tiny_training(train: Callable[[TrainConfig], Path], data: Path) -> Callable
     def tiny(config: TrainConfig) -> Path:
         settings = {**config.settings, **TINY}
         named = data if config.data in ("voc", "shapes") else config.data
-        return train(replace(config, data=named, settings=settings))
+        model = str(MODEL) if config.model == TrainConfig(quant=config.quant).model else config.model
+        return train(replace(config, data=named, model=model, settings=settings))
 
     return tiny
 

@@ -133,7 +133,7 @@ def test_a_teacher_with_other_answers_is_refused(
     file: str, says: str, data: Path, trained: Callable[[str], Run], tmp_path: Path
 ) -> None:
     """In one line, and no run folder is left."""
-    places = {"shapes-fp32.pt": shipped("shapes-fp32"), "best.pt": trained("twin").best}
+    places = {"shapes-fp32.pt": shipped("shapes-fp32"), "best.pt": trained("lsq").best}
     settings = SETTINGS | {"distill_model": str(places.get(file, file)), "project": str(tmp_path)}
     with pytest.raises(InputError, match=says):
         api.train(TrainConfig(quant=CONFIG, data=data, model=str(TINY), settings=settings))

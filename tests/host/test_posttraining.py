@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from short_runs import SIDE_PX, TINY, Run
+from short_runs import SIDE_PX, TINY, TINY_CONVS, TINY_RANGES, Run
 
 from yolo_qreg import QuantConfig, quantize
 from yolo_qreg.activations import quantizers
@@ -40,14 +40,14 @@ def test_codes_are_those_of_the_float_weights(files: dict[int, Path], trained: T
     twin = checkpoint.state_of(checkpoint.load(trained("twin").best)[1], "")
     state = checkpoint.state_of(checkpoint.load(files[bits])[1], "")
     weights, _, _ = read_checkpoint(files[bits])
-    assert len(weights.coded) == 69
+    assert len(weights.coded) == TINY_CONVS
     for layer, coded in weights.coded.items():
         latent = twin.tensors[f"{layer}.weight"]
         assert torch.equal(state.tensors[f"{layer}.weight"], latent)
         quantizer = LSQQuantizer.for_weight(latent, bits, per_channel=False, init="mse")
         assert torch.equal(coded.codes, quantizer.codes(latent))
     assert describe(files[bits]).kind == "post-training quantized"
-    assert (len(state.activations), state.origin) == (52, twin.origin)
+    assert (len(state.activations), state.origin) == (TINY_RANGES, twin.origin)
 
 
 def test_batchnorm_fits_the_quantized_network(files: dict[int, Path], trained: Trained) -> None:
@@ -61,12 +61,12 @@ def test_batchnorm_fits_the_quantized_network(files: dict[int, Path], trained: T
 
 
 def test_an_evaluation_runs_quantized_activations(files: dict[int, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    """Its detector holds 52 grids, and what a layer reads has at most 256 values; `info` says what others do."""
+    """Its detector holds a grid each, and what a layer reads has at most 256 values; `info` says what others do."""
     detector = Detector(files[8], imgsz=SIDE_PX)
     found = quantizers(detector._host.model)
-    assert len(found) == 52
+    assert len(found) == TINY_RANGES
     read = []
-    found["model.3.conv"].register_forward_hook(lambda *args: read.append(args[2]))
+    found["model.2.conv"].register_forward_hook(lambda *args: read.append(args[2]))
     detector.detect([np.full((50, 60, 3), 90, np.uint8)])
     assert 1 < len(read[0].unique()) <= 256
     assert main(["info", str(files[8])]) == 0

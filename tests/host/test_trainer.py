@@ -15,7 +15,20 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from short_runs import IMAGES, LSQ, SETTINGS, SIDE_PX, Run, assert_same, images, overrides, python, snapshot
+from short_runs import (
+    IMAGES,
+    LSQ,
+    SETTINGS,
+    SIDE_PX,
+    TINY,
+    TINY_CONVS,
+    Run,
+    assert_same,
+    images,
+    overrides,
+    python,
+    snapshot,
+)
 from torch import Tensor, nn
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
@@ -78,7 +91,7 @@ def test_a_twin_has_no_quantization_log(trained: Trained) -> None:
     assert not (run.folder / "quantization.csv").exists()
     plain, ckpt = checkpoint.load(run.folder / "weights" / "last.pt")
     latents = checkpoint.state_of(ckpt, "").tensors
-    assert len(latents) == 69
+    assert len(latents) == TINY_CONVS
     assert all(torch.equal(plain.state_dict()[key], value.half().float()) for key, value in latents.items())
 
 
@@ -99,12 +112,12 @@ def test_weights_lie_on_the_grid(trained: Trained, name: str) -> None:
     run = trained(name)
     plain, ckpt = checkpoint.load(run.best)
     state = checkpoint.state_of(ckpt, run.best)
-    assert len(state.bits) == (69 if name == "dorefa" else 75)
+    assert len(state.bits) == (TINY_CONVS if name == "dorefa" else 75)
     for layer, bits in state.bits.items():
         weight = plain.get_submodule(layer).weight
         for part in weight if run.config.per_channel else [weight]:
             assert len(part.unique()) <= min(2**bits, part.numel())
-    assert sum(len(plain.get_submodule(n).weight.unique()) for n in state.bits) > 69
+    assert sum(len(plain.get_submodule(n).weight.unique()) for n in state.bits) > len(state.bits)
 
 
 @pytest.mark.parametrize("name", QUANTIZED)
@@ -134,8 +147,8 @@ def test_training_moves_latents_and_steps(trained: Trained, name: str) -> None:
     for key, layer in quantized_layers(run.trainer.model).items():
         moved["weight"] += not torch.equal(layer.weight, averaged[key].weight)
         moved["step"] += any(not torch.equal(s, layer.quantizer.first_step) for s in layer.quantizer.steps())
-    assert moved["weight"] >= 60
-    assert moved["step"] >= 60 or name == "dorefa"
+    assert moved["weight"] >= 0.8 * len(averaged)
+    assert moved["step"] >= 0.8 * len(averaged) or name == "dorefa"
 
 
 # ------------------------------------------------------------------------------------------- without this package
@@ -211,7 +224,7 @@ def test_fine_tuning_from_our_own_weights(trained: Trained, data: Path, tmp_path
     trainer = QATTrainer(overrides=overrides(data, tmp_path, LSQ, model=str(run.best), epochs=1))
     trainer.setup_model()
     layers = quantized_layers(trainer.model)
-    assert len(layers) == 75
+    assert len(layers) == TINY_CONVS + 4
     baked = checkpoint.load(run.best)[0].state_dict()
     assert all(torch.equal(layer.weight, baked[f"{name}.weight"]) for name, layer in layers.items())
     assert trainer.quant == LSQ
@@ -295,6 +308,7 @@ def watched(train: Train) -> tuple[Run, list[str]]:
     run = train(
         QuantConfig(method="lsq", bits=3, bn_images=6),
         {"on_train_start": start, "on_train_epoch_end": epoch_end, "on_fit_epoch_end": fit_end},
+        model=str(TINY),
         epochs=5,
         patience=1,
         save_period=1,
@@ -312,7 +326,7 @@ def test_validating_and_saving_leave_the_latents_alone(watched: tuple[Run, list[
 def test_statistics_are_those_of_the_baked_weights(watched: tuple[Run, list[str]], data: Path) -> None:
     """With `bn_images`, saved BatchNorm statistics are estimated on training pictures, evenly spaced, as they are."""
     run, seen = watched
-    assert seen[3] == f"statistics {2 * 69}"
+    assert seen[3] == f"statistics {2 * TINY_CONVS}"
     path = run.folder / "weights" / "epoch0.pt"
     plain, _ = checkpoint.load(path)
     import cv2
@@ -368,7 +382,7 @@ def test_recovery_from_nan_restores_latents_and_steps(train: Train) -> None:
                 layer.quantizer.step.data.fill_(float("nan"))
 
     callbacks = {"on_model_save": on_save, "on_train_epoch_start": epoch_start, "on_train_batch_end": batch_end}
-    run = train(LSQ, callbacks, epochs=3, save_period=1)
+    run = train(LSQ, callbacks, model=str(TINY), epochs=3, save_period=1)
     assert poisoned and len(restarts) == 4
     assert_same(restarts[2], saved)
     assert_same(restarts[3], saved)
@@ -388,7 +402,7 @@ def test_a_poisoned_moving_average_is_mended_before_it_is_baked(train: Train) ->
             for layer in quantized_layers(trainer.ema.ema).values():
                 layer.weight.data[0] = float("nan")
 
-    run = train(QuantConfig(), {"on_train_epoch_end": epoch_end}, epochs=1)
+    run = train(QuantConfig(), {"on_train_epoch_end": epoch_end}, model=str(TINY), epochs=1)
     live = quantized_layers(run.trainer.model)
     for name, layer in quantized_layers(run.trainer.ema.ema).items():
         assert torch.equal(layer.weight, live[name].weight), name
@@ -398,8 +412,8 @@ def test_a_poisoned_moving_average_is_mended_before_it_is_baked(train: Train) ->
 
 SMALL = """
 nc: 2
-backbone: [[-1, 1, Conv, [8, 3, 2]], [-1, 1, Conv, [16, 3, 2]], [-1, 1, C3, [16]], [-1, 1, Conv, [16, 3, 2]]]
-head: [[[2, 3], 1, Detect, [nc]]]
+backbone: [[-1, 1, Conv, [8, 3, 4]], [-1, 1, Conv, [16, 3, 2]]]
+head: [[[1], 1, Detect, [nc]]]
 """
 
 

@@ -31,6 +31,7 @@ from yolo_qreg.study.runs import Place, Progress, check_same, command, places, t
 from yolo_qreg.study.training import Machine, Trainer
 from yolo_qreg.study.transfer import FORMAT, MANIFEST, take_over, write_manifest
 
+TINY = Path(__file__).parents[1] / "host" / "tiny.yaml"
 STUDY = Study(data="shapes", methods=("lsq",), bits=(4,), quant={"lsq": {"per_channel": True}}, train={"epochs": 4})
 
 
@@ -179,6 +180,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def words(data: Path, out: Path) -> list[str]:
     """Return the command of a small study."""
     line = ["study", "--data", str(data), "--methods", "dorefa", "--seeds", "0", "--out", str(out), "--device", "cpu"]
+    line += ["--model", str(TINY)]
     return [*line, "imgsz=64", "epochs=1", "batch=4", "workers=0", "plots=False", "val=False"]
 
 
@@ -322,7 +324,8 @@ def test_an_interrupted_study_goes_on(data: Path, tmp_path: Path, capsys: pytest
     """Its trainings end with it, whether it is killed or terminated, and keep their epochs."""
     out = tmp_path / "study"
     line = ["study", "--data", str(data), "--methods", "dorefa", "--bits", "8", "--out", str(out), "--device", "cpu"]
-    line += ["imgsz=64", "epochs=500", "batch=4", "workers=0", "plots=False", "val=False", "--jobs", "2"]
+    line += ["imgsz=64", "epochs=9999", "batch=4", "workers=0", "plots=False", "val=False", "--jobs", "2"]
+    line += ["--model", str(TINY)]
     runs = places(Study(methods=("dorefa",), bits=(8,)), out)
 
     def begin(epochs: int) -> subprocess.Popen[bytes]:
