@@ -50,7 +50,9 @@ def test_bad_input_is_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["text.pt"]
 
 
-def test_the_whole_way(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_whole_way(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Scores, deltas, pictures and a page; the twin and the image size are found; a page can be written again."""
     out = tmp_path / "out"
     command = f"eval-corrupted {OURS} --data {data} --corruptions noise,saturate --severity 3 --workers 0"
@@ -69,6 +71,7 @@ def test_the_whole_way(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert b"shapes-dorefa8" in page
     assert b"eval-corrupted" in page
     assert list((out / "figures").glob("*.png"))
+    monkeypatch.setattr("yolo_qreg.report.evaluation.write_figures", lambda *_: ())  # once is enough
     deltas = (out / "deltas.csv").read_bytes()
     for kept in out.rglob("*.npy"):
         kept.unlink()

@@ -18,6 +18,7 @@ from yolo_qreg.cli import main
 from yolo_qreg.evaluation.material import load_material
 from yolo_qreg.host.trainer import QATTrainer
 
+TINY = Path(__file__).parents[1] / "host" / "tiny.yaml"
 SETTINGS = (
     "imgsz=64 batch=4 nbs=4 workers=0 plots=False device=cpu warmup_epochs=0 amp=False".split()  # noqa: SIM905
 )
@@ -51,15 +52,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def chdir(place: Path) -> Iterator[Callable[[Path], None]]:
-    """Change the folder for fixtures of the module; runs of other tests are out of sight."""
+    """Change the folder for fixtures of the module; runs of other tests are out of sight, and pages have no figures."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("yolo_qreg.report.evaluation.write_figures", lambda *_: ())
         patch.setenv("XDG_STATE_HOME", str(place / "state"))
         yield patch.chdir
 
 
 def train(*words: str, status: int = 0) -> None:
     """Train by the command on set/data.yaml of the current folder."""
-    assert main(["train", "--data", "set/data.yaml", *SETTINGS, *words]) == status
+    assert main(["train", "--data", "set/data.yaml", "--model", str(TINY), *SETTINGS, *words]) == status
 
 
 def interrupted(*, after: int) -> pytest.MonkeyPatch:
@@ -183,7 +185,7 @@ def stopped(runs: Path, place: Path, chdir: Callable[[Path], None]) -> Path:
     shutil.copytree(place / "here" / "set", place / "here" / "gone")
     patch = interrupted(after=1)
     words = ["--data", "gone/data.yaml", "--bits", "8", *SETTINGS, "epochs=2", "name=stopped", f"project={runs}"]
-    assert main(["train", *words]) == 130
+    assert main(["train", "--model", str(TINY), *words]) == 130
     patch.undo()
     chdir(place / "there")
     shutil.copytree(place / "here" / "gone", place / "moved")
@@ -248,7 +250,7 @@ def test_all_classes_as_one_are_evaluated_as_one(runs: Path, place: Path, tmp_pa
     """A model of single_cls=True is measured as it was trained."""
     data = str(place / "here" / "set" / "data.yaml")
     words = ["--data", data, *SETTINGS, "epochs=1", "single_cls=True", "name=one", f"project={place / 'apart'}"]
-    assert main(["train", "--bits", "8", *words]) == 0
+    assert main(["train", "--bits", "8", "--model", str(TINY), *words]) == 0
     run = str(place / "apart" / "one")
     assert main(["eval-corrupted", run, "--baseline", run, *EVALUATION, "--out", str(tmp_path)]) == 0
     assert "item" in (tmp_path / "class_scores.csv").read_text()

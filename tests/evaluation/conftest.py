@@ -6,14 +6,33 @@ import shutil
 from pathlib import Path
 
 import pytest
+from ultralytics import YOLO
+from ultralytics.nn.tasks import DetectionModel
 
 from yolo_qreg.data.shapes import ensure_shapes
+from yolo_qreg.data.shapes_spec import CLASS_NAMES
+
+TINY = Path(__file__).parents[1] / "host" / "tiny.yaml"
 
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The YAML file of 12 validation pictures."""
     return ensure_shapes(tmp_path_factory.mktemp("data"), train=1, val=12)
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two tiny detectors that see boxes everywhere, where it does not matter what a model finds."""
+    folder = tmp_path_factory.mktemp("untrained")
+    for name in ("a", "b"):
+        yolo = YOLO(TINY)
+        yolo.model = DetectionModel(str(TINY), nc=len(CLASS_NAMES), verbose=False)
+        yolo.model.names = dict(enumerate(CLASS_NAMES))
+        for branch in yolo.model.model[-1].cv3:
+            branch[-1].bias.data.zero_()
+        yolo.save(folder / f"{name}.pt")
+    return sorted(folder.iterdir())
 
 
 @pytest.fixture

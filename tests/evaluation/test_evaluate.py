@@ -17,9 +17,7 @@ import small_evaluations
 import torch
 from small_evaluations import CORRUPTIONS, KINDS, SEVERITIES, contents, run
 from ultralytics import YOLO
-from ultralytics.nn.tasks import DetectionModel
 
-from yolo_qreg.data.shapes_spec import CLASS_NAMES
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation import damage as damage_module
 from yolo_qreg.evaluation import evaluate as evaluate_module
@@ -29,26 +27,12 @@ from yolo_qreg.host import predict
 from yolo_qreg.host.validate import validate
 from yolo_qreg.shipped import shipped
 
-TINY = Path(__file__).parents[1] / "host" / "tiny.yaml"
-
 
 @pytest.fixture(scope="module")
 def finished(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Results]:
     """An evaluation without worker processes; nothing of it may be changed."""
     out = tmp_path_factory.mktemp("finished")
     return out, run(shapes, out)
-
-
-@pytest.fixture(scope="module")
-def untrained(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two tiny detectors, for tests of which pictures are evaluated and when."""
-    folder = tmp_path_factory.mktemp("untrained")
-    for name in ("a", "b"):
-        yolo = YOLO(TINY)
-        yolo.model = DetectionModel(str(TINY), nc=len(CLASS_NAMES), verbose=False)
-        yolo.model.names = dict(enumerate(CLASS_NAMES))
-        yolo.save(folder / f"{name}.pt")
-    return sorted(folder.iterdir())
 
 
 def test_there_is_a_score_for_everything(finished: tuple[Path, Results]) -> None:

@@ -38,10 +38,10 @@ FP32 = [shipped("shapes-fp32")]
 
 
 @pytest.fixture(scope="module")
-def intact(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def intact(shapes: Path, untrained: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished evaluation of one model; nothing of it may be changed."""
     out = tmp_path_factory.mktemp("intact")
-    run(shapes, out, FP32, corruptions=("fog",))
+    run(shapes, out, untrained[:1], corruptions=("fog",))
     return out
 
 
@@ -98,7 +98,7 @@ def loop(path: Path, other: Path) -> None:
     path.symlink_to(path.name)
 
 
-def test_damaged_files_are_made_again(intact: Path, shapes: Path, tmp_path: Path) -> None:
+def test_damaged_files_are_made_again(intact: Path, shapes: Path, untrained: list[Path], tmp_path: Path) -> None:
     """Whatever was done to detections, scores and resamples, the same command makes the same files and results."""
     before = contents(intact)
     damages = (cut, change, swap, flag, nest, empty_folder, pipe, loop)
@@ -108,18 +108,20 @@ def test_damaged_files_are_made_again(intact: Path, shapes: Path, tmp_path: Path
         for ending in (".npz", ".json", ".npy"):
             files = sorted((out / "cells").rglob(f"*{ending}"))
             damage(files[number % len(files)], files[number % len(files) - 1])
-        run(shapes, out, FP32, corruptions=("fog",))
+        run(shapes, out, untrained[:1], corruptions=("fog",))
         assert contents(out) == before, damage.__name__
 
 
-def test_a_folder_in_place_of_a_file_is_one_line(intact: Path, shapes: Path, tmp_path: Path) -> None:
+def test_a_folder_in_place_of_a_file_is_one_line(
+    intact: Path, shapes: Path, untrained: list[Path], tmp_path: Path
+) -> None:
     """One with something in it is nobody's to remove."""
     shutil.copytree(intact, tmp_path / "out")
     detections = min((tmp_path / "out/cells").rglob("*.npz"))
     detections.unlink()
     (detections / "notes").mkdir(parents=True)
     with pytest.raises(InputError, match=r"\.npz is a folder, where a file belongs; move it away"):
-        run(shapes, tmp_path / "out", FP32, corruptions=("fog",))
+        run(shapes, tmp_path / "out", untrained[:1], corruptions=("fog",))
 
 
 def test_other_detections_have_other_resamples(tmp_path: Path) -> None:
@@ -236,10 +238,10 @@ def test_damaged_kept_pictures_are_made_again(shapes: Path, tmp_path: Path) -> N
     assert first.read_bytes() == data
 
 
-def test_only_current_pictures_are_in_the_gallery(shapes: Path, tmp_path: Path) -> None:
+def test_only_current_pictures_are_in_the_gallery(shapes: Path, untrained: list[Path], tmp_path: Path) -> None:
     """Another evaluation in the same folder replaces them."""
-    run(shapes, tmp_path, FP32, corruptions=("fog",))
-    run(shapes, tmp_path, FP32, corruptions=("contrast",))
+    for name in ("fog", "contrast"):
+        run(shapes, tmp_path, untrained[:1], corruptions=(name,), severities=(1,))
     assert {path.stem for path in (tmp_path / "gallery").iterdir()} == {"clean", "contrast"}
 
 
@@ -252,11 +254,11 @@ def test_data_without_boxes_cannot_be_measured(own: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "out").exists()
 
 
-def test_small_pictures_are_left_out(own: Path, tmp_path: Path) -> None:
+def test_small_pictures_are_left_out(own: Path, untrained: list[Path], tmp_path: Path) -> None:
     """Corruptions need 32 px; one smaller picture does not stop an evaluation."""
     first = min((own.parent / "images" / "val").iterdir())
     cv2.imwrite(str(first), cv2.resize(cv2.imread(str(first)), (31, 40)))
-    results = run(own, tmp_path / "out", FP32, corruptions=("fog",), severities=(1,))
+    results = run(own, tmp_path / "out", untrained[:1], corruptions=("fog",), severities=(1,))
     assert results.scores[0].images == 11
     assert results.setup["pictures left out"] == [str(first)]
 
