@@ -19,6 +19,7 @@ from yolo_qreg.patch import bake, quantized_layers
 
 NAMES = ("cat", "dog", "person")
 DATA = "/home/somebody/private/pets.yaml"
+TINY = Path(__file__).parents[1] / "host" / "tiny.yaml"
 CONFIGS = {
     "dorefa-8bit": QuantConfig(bits=8),
     "dorefa-1bit": QuantConfig(bits=1),
@@ -52,9 +53,9 @@ def detector(
     """Build a quantized detector with BatchNorm statistics of its own activations, all but latents fp16-exact."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = DetectionModel(yaml or thin(), nc=len(names), verbose=False)
+        model = DetectionModel(yaml or str(TINY), nc=len(names), verbose=False)
         if pretrained_classes:
-            model.load(DetectionModel(yaml or thin(), nc=pretrained_classes, verbose=False), verbose=False)
+            model.load(DetectionModel(yaml or str(TINY), nc=pretrained_classes, verbose=False), verbose=False)
         quantize_detector(model, config)
         for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
             norm.momentum = 0.5

@@ -110,7 +110,7 @@ def test_info_knows_the_folder(folder: Path, trained: Callable[[str], Trained], 
     assert found["int8"]["in_int8"] == len(weights.coded)
     assert found["size_bytes"] == sum(file.stat().st_size for file in folder.iterdir())
     assert main(["info", str(folder)]) == 0
-    assert f"{len(weights.coded)} of {len(weights.coded) + 7} convolutions" in capsys.readouterr().out
+    assert f"{len(weights.coded)} of {len(weights.coded) + 5} convolutions" in capsys.readouterr().out
     (ours,) = subjects([folder])
     assert (ours.model.method, ours.model.bits, ours.names, ours.imgsz) == ("lsq", 2, NAMES, SIDE)
 
