@@ -15,6 +15,8 @@ from yolo_qreg.shipped import shipped
 CORRUPTIONS = ("shot_noise", "saturate")
 """One of the benchmark's 15, and one that is not."""
 SEVERITIES = (1, 5)
+SMALL_PX = 32
+"""For detectors that are not trained."""
 KINDS = 1 + len(CORRUPTIONS) * len(SEVERITIES)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import small_evaluations
 import torch
-from small_evaluations import CORRUPTIONS, KINDS, SEVERITIES, contents, run
+from small_evaluations import CORRUPTIONS, KINDS, SEVERITIES, SMALL_PX, contents, run
 from ultralytics import YOLO
 
 from yolo_qreg.errors import InputError
@@ -125,7 +125,7 @@ def test_changes_make_new_cells(shapes: Path, untrained: list[Path], tmp_path: P
 
     def made(**changes: Any) -> set[str]:
         out = tmp_path / str(len(list(tmp_path.iterdir())))
-        run(shapes, out, untrained, **changes)
+        run(shapes, out, untrained, **{"imgsz": SMALL_PX, **changes})
         return {name for name in contents(out) if name.startswith("cells") and name.endswith(".json")}
 
     cells = made()
@@ -135,7 +135,7 @@ def test_changes_make_new_cells(shapes: Path, untrained: list[Path], tmp_path: P
 
     assert len(cells) == 2 * KINDS
     assert shared(seed=1) == 2
-    assert shared(imgsz=128) == 0
+    assert shared(imgsz=64) == 0
     assert shared(limit=6) == 0
     assert shared(batch=2) == 0
     assert shared(corruptions=("saturate", "contrast")) == 2 * (1 + len(SEVERITIES))
@@ -185,22 +185,22 @@ def test_a_cache_spares_the_damage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With kept pictures a second sweep calls no corruption, and finds the same; another seed has its own pictures."""
-    run(shapes, tmp_path / "first", untrained, cache=tmp_path / "cache")
+    run(shapes, tmp_path / "first", untrained, imgsz=SMALL_PX, cache=tmp_path / "cache")
     kept = len(list((tmp_path / "cache").rglob("*.png")))
     assert kept == 12 * (KINDS - 1)
     monkeypatch.setattr(damage_module, "corrupt", None)
     run(shapes, tmp_path / "second", cache=tmp_path / "cache")
     assert contents(tmp_path / "second") == contents(finished[0])
     monkeypatch.undo()
-    run(shapes, tmp_path / "third", untrained, cache=tmp_path / "cache", seed=1)
+    run(shapes, tmp_path / "third", untrained, imgsz=SMALL_PX, cache=tmp_path / "cache", seed=1)
     assert len(list((tmp_path / "cache").rglob("*.png"))) == 2 * kept
 
 
 def test_a_limit_spreads_over_the_data(shapes: Path, untrained: list[Path], tmp_path: Path) -> None:
     """Half of the pictures are every second one, not the first half."""
-    results = run(shapes, tmp_path, untrained, limit=6, corruptions=())
+    results = run(shapes, tmp_path, untrained, imgsz=SMALL_PX, limit=6, corruptions=())
     assert results.scores[0].images == 6
-    everything = run(shapes, tmp_path, untrained, limit=12, corruptions=())
+    everything = run(shapes, tmp_path, untrained, imgsz=SMALL_PX, limit=12, corruptions=())
     assert everything.scores[0].images == 12
     assert results.setup["data_sha256"] != everything.setup["data_sha256"]
 
@@ -231,11 +231,11 @@ def test_unusable_pictures_are_left_out_and_named(shapes: Path, untrained: list[
     first, second, *_ = sorted((data.parent / "images" / "val").iterdir())
     first.write_bytes(first.read_bytes()[:200])
     (data.parent / "labels" / "val" / f"{second.stem}.txt").write_text("99 0.5 0.5 0.1 0.1\n")
-    results = run(data, tmp_path / "out", untrained, corruptions=())
+    results = run(data, tmp_path / "out", untrained, imgsz=SMALL_PX, corruptions=())
     assert results.scores[0].images == 10
     assert results.setup["pictures left out"] == [str(first), str(second)]
     with pytest.raises(InputError, match=rf"{first.name} is not a whole picture .*\(2 in"):
-        run(data, tmp_path / "out", untrained, corruptions=(), strict=True)
+        run(data, tmp_path / "out", untrained, imgsz=SMALL_PX, corruptions=(), strict=True)
 
 
 @pytest.mark.filterwarnings("ignore")  # the exporters that the host uses warn a lot

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import PIL
 import pytest
-from small_evaluations import contents, run, settings
+from small_evaluations import SMALL_PX, contents, run, settings
 from ultralytics import RTDETR, YOLO
 
 import corruptions
@@ -41,7 +41,7 @@ FP32 = [shipped("shapes-fp32")]
 def intact(shapes: Path, untrained: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished evaluation of one model; nothing of it may be changed."""
     out = tmp_path_factory.mktemp("intact")
-    run(shapes, out, untrained[:1], corruptions=("fog",))
+    run(shapes, out, untrained[:1], imgsz=SMALL_PX, corruptions=("fog",))
     return out
 
 
@@ -108,7 +108,7 @@ def test_damaged_files_are_made_again(intact: Path, shapes: Path, untrained: lis
         for ending in (".npz", ".json", ".npy"):
             files = sorted((out / "cells").rglob(f"*{ending}"))
             damage(files[number % len(files)], files[number % len(files) - 1])
-        run(shapes, out, untrained[:1], corruptions=("fog",))
+        run(shapes, out, untrained[:1], imgsz=SMALL_PX, corruptions=("fog",))
         assert contents(out) == before, damage.__name__
 
 
@@ -121,7 +121,7 @@ def test_a_folder_in_place_of_a_file_is_one_line(
     detections.unlink()
     (detections / "notes").mkdir(parents=True)
     with pytest.raises(InputError, match=r"\.npz is a folder, where a file belongs; move it away"):
-        run(shapes, tmp_path / "out", untrained[:1], corruptions=("fog",))
+        run(shapes, tmp_path / "out", untrained[:1], imgsz=SMALL_PX, corruptions=("fog",))
 
 
 def test_other_detections_have_other_resamples(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_damaged_kept_pictures_are_made_again(shapes: Path, tmp_path: Path) -> N
 def test_only_current_pictures_are_in_the_gallery(shapes: Path, untrained: list[Path], tmp_path: Path) -> None:
     """Another evaluation in the same folder replaces them."""
     for name in ("fog", "contrast"):
-        run(shapes, tmp_path, untrained[:1], corruptions=(name,), severities=(1,))
+        run(shapes, tmp_path, untrained[:1], imgsz=SMALL_PX, corruptions=(name,), severities=(1,))
     assert {path.stem for path in (tmp_path / "gallery").iterdir()} == {"clean", "contrast"}
 
 
@@ -258,7 +258,7 @@ def test_small_pictures_are_left_out(own: Path, untrained: list[Path], tmp_path:
     """Corruptions need 32 px; one smaller picture does not stop an evaluation."""
     first = min((own.parent / "images" / "val").iterdir())
     cv2.imwrite(str(first), cv2.resize(cv2.imread(str(first)), (31, 40)))
-    results = run(own, tmp_path / "out", untrained[:1], corruptions=("fog",), severities=(1,))
+    results = run(own, tmp_path / "out", untrained[:1], imgsz=SMALL_PX, corruptions=("fog",), severities=(1,))
     assert results.scores[0].images == 11
     assert results.setup["pictures left out"] == [str(first)]
 
