@@ -1,4 +1,4 @@
-"""`yolo-qreg analyze` on shipped weights: what it writes, that it goes on where it stopped, and what it refuses."""
+"""`yolo-qreg analyze`: what it writes, that it goes on where it stopped, and what it refuses."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from ultralytics import YOLO
+from ultralytics.nn.tasks import DetectionModel
 
 from yolo_qreg.analysis import run
 from yolo_qreg.analysis.parts import Laboratory
 from yolo_qreg.cli import main
 from yolo_qreg.data.shapes import ensure_shapes
+from yolo_qreg.data.shapes_spec import CLASS_NAMES
 from yolo_qreg.shipped import shipped, weights_folder
 
+TINY = Path(__file__).parents[1] / "host" / "tiny.yaml"
 LEAST = "--imgsz 32 --images 2 --layer-images 1 --probes 2 --directions 1 --bits 2 --methods lsq"
 
 
@@ -23,18 +27,27 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_an_analysis_of_shipped_weights(
+def write_tiny(to: Path) -> Path:
+    """Write a tiny detector of 15 Conv blocks."""
+    yolo = YOLO(TINY)
+    yolo.model = DetectionModel(str(TINY), nc=len(CLASS_NAMES), verbose=False)
+    yolo.model.names = dict(enumerate(CLASS_NAMES))
+    yolo.save(to)
+    return to
+
+
+def test_an_analysis_of_a_detector(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Rows for every layer, a page and figures; a second call computes nothing and writes the same bytes."""
     monkeypatch.setattr("yolo_qreg.report.figures.DPI", 40)
     data, out = ensure_shapes(tmp_path / "data", train=2, val=2), tmp_path / "out"
-    words = ["analyze", str(shipped("shapes-fp32")), "--data", str(data), "--out", str(out), *LEAST.split()]
+    words = ["analyze", str(write_tiny(tmp_path / "mine.pt")), "--data", str(data), "--out", str(out), *LEAST.split()]
     assert main(words) == 0, capsys.readouterr().err
     rises = table(out / "theorem.csv")
-    assert len(rises) == 1 + 69
+    assert len(rises) == 1 + 15
     whole = rises[0]
-    assert (whole["model"], whole["layer"], whole["own"]) == ("shapes-fp32", "all", "False")
+    assert (whole["model"], whole["layer"], whole["own"]) == ("mine", "all", "False")
     parts = [float(row["predicted_outputs"]) for row in rises[1:]]
     assert float(whole["predicted_outputs"]) == pytest.approx(sum(parts))
     for row in rises[1:]:
@@ -42,9 +55,9 @@ def test_an_analysis_of_shipped_weights(
         assert float(row["predicted_loss"]) == pytest.approx(float(row["variance"]) * float(row["trace"]) / 2)
     noise = table(out / "noise.csv")
     assert {(row["method"], row["bits"]) for row in noise} == {("lsq", "2")}
-    assert {row["model"] for row in table(out / "sharpness.csv")} == {"shapes-fp32"}
+    assert {row["model"] for row in table(out / "sharpness.csv")} == {"mine"}
     assert {row["distance"] for row in table(out / "profiles.csv")} >= {"-0.4", "0.0", "0.4"}
-    assert {"noise.png", "theorem-shapes-fp32.pdf", "directions.png"} <= {p.name for p in (out / "figures").iterdir()}
+    assert {"noise.png", "theorem-mine.pdf", "directions.png"} <= {p.name for p in (out / "figures").iterdir()}
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "FP32" in page
     assert "2-bit LSQ" in page

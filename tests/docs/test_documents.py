@@ -52,7 +52,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
         patch.setattr("ultralytics.cfg.TESTS_RUNNING", False)  # the host has another place for runs of tests
         patch.setitem(SETTINGS, "runs_dir", str(folder / "runs"))
-        patch.setattr("yolo_qreg.report.figures.DPI", 40)
+        patch.setattr("yolo_qreg.report.evaluation.write_figures", lambda *_: ())
         patch.setattr(api, "train", _tiny_training(api.train, data))
         patch.setattr(api, "evaluate", _tiny_evaluation(api.evaluate))
         for quant in (QuantConfig(bits=32), QuantConfig(bits=8), QuantConfig(method="lsq", bits=4)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import signal
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -37,8 +37,33 @@ class Killed(QATTrainer):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().save_model()
 
-Killed(overrides=json.loads(sys.argv[1])).train()
+for given in json.loads(sys.argv[1]):
+    if not (child := os.fork()):
+        Killed(overrides=given).train()
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 """
+KILLED_RUNS = {
+    "dorefa-sgd": (QuantConfig(bits=8), "SGD"),
+    "lsq-adamw": (replace(LSQ, bn_images=8, activations=4), "AdamW"),
+}
+
+
+def settings_of(name: str, data: Path, project: Path) -> dict[str, Any]:
+    """Return the overrides of one of them: mosaics are on until epoch 3 and use pictures seen before."""
+    config, optimizer = KILLED_RUNS[name]
+    given = {"epochs": 4, "close_mosaic": 1, "optimizer": optimizer, "warmup_epochs": 1, "lr0": 0.002}
+    return overrides(data, project, config, model=str(TINY), **given)
+
+
+@pytest.fixture(scope="module")
+def killed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of runs that were killed in epoch 3 of 4, each in a process of its own, by name."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs POSIX processes")
+    folder = tmp_path_factory.mktemp("killed")
+    python(KILLED, json.dumps([settings_of(name, data, folder / name) for name in KILLED_RUNS]), cwd=folder)
+    return folder
 
 
 def rows_without_time(path: Path) -> list[dict[str, str]]:
@@ -60,32 +85,16 @@ def assert_same_optimizer(a: torch.optim.Optimizer, b: torch.optim.Optimizer) ->
             assert torch.equal(value, other) if isinstance(value, Tensor) else value == other, (index, key)
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
-@pytest.mark.parametrize(
-    ("config", "optimizer"),
-    [(QuantConfig(bits=8), "SGD"), (replace(LSQ, bn_images=8, activations=4), "AdamW")],
-    ids=["dorefa-sgd", "lsq-adamw"],
-)
-def test_a_killed_run_resumes_exactly(config: QuantConfig, optimizer: str, data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", KILLED_RUNS)
+def test_a_killed_run_resumes_exactly(name: str, killed: Path, data: Path, tmp_path: Path) -> None:
     """Killed in epoch 3 of 4 and resumed, a run ends with the bits of the uninterrupted one: weights, steps, momenta.
 
-    Mosaics are on until epoch 3 and use pictures seen before, so data order and buffers are part of the promise.
+    Data order and buffers of mosaic are part of the promise.
     """
-    settings = {
-        "epochs": 4,
-        "close_mosaic": 1,
-        "optimizer": optimizer,
-        "warmup_epochs": 1,
-        "lr0": 0.002,
-        "model": str(TINY),
-    }
-    whole = QATTrainer(overrides=overrides(data, tmp_path / "whole", config, **settings))
+    config, _ = KILLED_RUNS[name]
+    whole = QATTrainer(overrides=settings_of(name, data, tmp_path / "whole"))
     whole.train()
-
-    given = overrides(data, tmp_path / "killed", config, **settings)
-    done = python(KILLED, json.dumps(given), cwd=tmp_path, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    folder = tmp_path / "killed" / "run"
+    folder = killed / name / "run"
     assert len(rows_without_time(folder / "results.csv")) == 3
     assert checkpoint.load(folder / "weights" / "last.pt")[1]["epoch"] == 1
 

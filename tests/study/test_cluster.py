@@ -302,7 +302,7 @@ def wait_for(what: Callable[[], bool], study: subprocess.Popen[bytes], said: Pat
         time.sleep(0.2)
 
 
-def test_two_machines_of_which_some_are_lost(tmp_path: Path) -> None:
+def test_two_machines_of_which_some_are_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine is killed during its training and another one during the evaluation: the same numbers come out.
 
     They are those of trainings on one machine that read the same batches.
@@ -310,16 +310,11 @@ def test_two_machines_of_which_some_are_lost(tmp_path: Path) -> None:
     cluster_utils: Any = pytest.importorskip("ray.cluster_utils")
     data = ensure_shapes(tmp_path / "data", train=8, val=6)
     plan = tmp_path / "plan.yaml"
-    corruptions = ["fog", "contrast", "snow", "frost"]
+    corruptions = ["fog", "contrast", "snow"]
     plan.write_text(f"evaluation: {{corruptions: {corruptions}, severities: 3, resamples: 20, batch: 2}}\n")
     words = ["study", str(plan), "--data", str(data), "--methods", "dorefa", "--bits", "8", "--device", "cpu"]
     words += ["imgsz=64", "epochs=8", "batch=4", "nbs=4", "workers=0", "plots=False", "val=False"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-
-    def begin(name: str, *more: str) -> subprocess.Popen[bytes]:
-        line = [sys.executable, "-m", "yolo_qreg", *words, "--out", str(tmp_path / name), *more]
-        with (tmp_path / f"{name}.log").open("wb") as said:
-            return subprocess.Popen(line, stdout=said, stderr=said, env=environment)
 
     def rows(run: str) -> int:
         path = tmp_path / "far" / "runs" / run / "results.csv"
@@ -328,7 +323,10 @@ def test_two_machines_of_which_some_are_lost(tmp_path: Path) -> None:
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=ONE_CORE)
     try:
         second = cluster.add_node(**ONE_CORE)
-        study, said = begin("far", "--ray", cluster.address), tmp_path / "far.log"
+        line = [sys.executable, "-m", "yolo_qreg", *words, "--out", str(tmp_path / "far"), "--ray", cluster.address]
+        said = tmp_path / "far.log"
+        with said.open("wb") as log:
+            study = subprocess.Popen(line, stdout=log, stderr=log, env=environment)
         wait_for(lambda: min(rows("fp32-seed0"), rows("dorefa-8bit-seed0")) >= 1, study, said)
         cluster.remove_node(second, allow_graceful=False)
         third = cluster.add_node(**ONE_CORE)
@@ -337,8 +335,9 @@ def test_two_machines_of_which_some_are_lost(tmp_path: Path) -> None:
         assert study.wait(5 * MINUTES) == 0, said.read_text()
     finally:
         cluster.shutdown()
-    near = begin("near", "--jobs", "2", "--share-batches")
-    assert near.wait(5 * MINUTES) == 0, (tmp_path / "near.log").read_text()
+    for report in ("evaluation", "study"):
+        monkeypatch.setattr(f"yolo_qreg.report.{report}.write_figures", lambda *_: ())
+    assert main([*words, "--out", str(tmp_path / "near"), "--jobs", "2", "--share-batches"]) == 0
     for name in ("scores.csv", "class_scores.csv", "deltas.csv"):
         ours, theirs = (tmp_path / place / "seed-0" / name for place in ("far", "near"))
         assert ours.read_bytes() == theirs.read_bytes()

@@ -171,6 +171,13 @@ def test_a_training_under_way_elsewhere_is_waited_for(tmp_path: Path) -> None:
     assert told == [Progress("finished", 4, 40.0)]
 
 
+@pytest.fixture(autouse=True)
+def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of figures take seconds; pages have theirs all the same."""
+    for report in ("evaluation", "study"):
+        monkeypatch.setattr(f"yolo_qreg.report.{report}.write_figures", lambda *_: ())
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few pictures to train on."""
@@ -324,28 +331,28 @@ def test_an_interrupted_study_goes_on(data: Path, tmp_path: Path, capsys: pytest
     """Its trainings end with it, whether it is killed or terminated, and keep their epochs."""
     out = tmp_path / "study"
     line = ["study", "--data", str(data), "--methods", "dorefa", "--bits", "8", "--out", str(out), "--device", "cpu"]
-    line += ["imgsz=64", "epochs=9999", "batch=4", "workers=0", "plots=False", "val=False", "--jobs", "2"]
-    line += ["--model", str(TINY)]
+    line += ["imgsz=64", "epochs=9999", "batch=4", "workers=0", "plots=False", "val=False", "--model", str(TINY)]
     runs = places(Study(methods=("dorefa",), bits=(8,)), out)
 
-    def begin(epochs: int) -> subprocess.Popen[bytes]:
+    def begin(jobs: int) -> subprocess.Popen[bytes]:
+        epochs = max(place.progress().epochs for place in runs)
+        command = [sys.executable, "-m", "yolo_qreg", *line, "--jobs", str(jobs)]
         with (tmp_path / "said").open("wb") as said:
-            study = subprocess.Popen([sys.executable, "-m", "yolo_qreg", *line], stdout=said, stderr=said)
-        while not all(place.progress().epochs > epochs and _saved(place) for place in runs):
+            study = subprocess.Popen(command, stdout=said, stderr=said)
+        while not all(place.progress().epochs > epochs and _saved(place) for place in runs[:jobs]):
             assert study.poll() is None, (tmp_path / "said").read_text()
             time.sleep(0.2)
         return study
 
-    study = begin(0)
+    study = begin(1)
     study.kill()
     study.wait()
-    for place in runs:
-        with (place.folder / "training.log").open("ab") as log:
-            end = time.monotonic() + 20
-            while not _free(log):
-                assert time.monotonic() < end  # its training ends by itself
-                time.sleep(0.1)
-    study = begin(max(place.progress().epochs for place in runs))
+    with (runs[0].folder / "training.log").open("ab") as log:
+        end = time.monotonic() + 20
+        while not _free(log):
+            assert time.monotonic() < end  # its training ends by itself
+            time.sleep(0.1)
+    study = begin(2)
     study.send_signal(signal.SIGTERM)
     assert study.wait(60) == 128 + signal.SIGTERM
     assert "repeat the command to continue the study" in (tmp_path / "said").read_text()
