@@ -10,16 +10,18 @@ import pytest
 
 LONGEST = (
     "study/test_cluster.py",
-    "docs/test_documents.py",
     "study/test_study_runs.py",
     "api/test_api.py",
-    "host/test_trainer.py",
-    "host/test_resume.py",
-    "export/test_int8.py",
     "evaluation/test_evaluate.py",
-    "export/test_packed.py",
+    "study/test_study_report.py",
+    "host/test_trainer.py",
+    "evaluation/test_strange_pictures.py",
+    "report/test_report_command.py",
+    "docs/test_documents.py",
+    "export/test_onnx.py",
+    "host/test_methods.py",
 )
-"""Files that a worker is busy with for a minute or more: begun first, none of them is left to one worker at the end."""
+"""Files that a worker is busy with for half a minute or more: begun first, none of them is left to one at the end."""
 
 collect_ignore_glob = ["*conftest.py"]  # no doctests here, and as test modules their equal names would clash
 

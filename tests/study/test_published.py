@@ -41,8 +41,9 @@ def test_tables_are_those_of_the_numbers(tool: ModuleType) -> None:
     assert found == {(ROOT.name, "table1"), ("results", "table1"), ("results", "claims"), ("results", "gaps")}
 
 
-def test_what_is_published(tool: ModuleType, tmp_path: Path) -> None:
+def test_what_is_published(tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that the report is computed from, no weights, no pictures of the data set, no folder of a machine."""
+    monkeypatch.setattr("yolo_qreg.report.figures.DPI", 40)
     study = sample_study(seeds=(0, 1))
     write_sample(tmp_path / "study", study)
     (tmp_path / "study" / "seed-0" / "gallery").mkdir()
@@ -60,8 +61,9 @@ def test_what_is_published(tool: ModuleType, tmp_path: Path) -> None:
     assert tool.blocks(tmp_path / "docs") == tool.blocks(tmp_path / "study")
 
 
-def test_the_report_can_be_written_from_what_is_published(tmp_path: Path) -> None:
+def test_the_report_can_be_written_from_what_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tables come out as published, and there is a page."""
+    monkeypatch.setattr("yolo_qreg.report.study.write_figures", lambda *_: ())
     shutil.copytree(SHOWN, tmp_path / "study")
     tables = {path.name: path.read_text() for path in (tmp_path / "study").glob("*.csv")}
     assert len(tables) == 5

@@ -250,6 +250,7 @@ def test_a_training_that_began_again_is_not_at_its_end(tmp_path: Path) -> None:
     assert set(gather(STUDY, tmp_path).gaps("lsq-8bit")) == {0, 2}
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_losses_of_a_larger_grid_are_kept(tmp_path: Path) -> None:
     """A report over fewer seeds does not throw away what is known of the others."""
     write_sample(tmp_path, STUDY)
