@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,21 @@ def test_what_was_not_run_is_not_tested(tmp_path: Path) -> None:
     assert "4 against 2 bits: not tested" in claim_numbers(found["dorefa-order"])
     assert claim_numbers(found["dorefa-8bit-all"]).endswith("points, for these trainings (one seed)")
     assert found["dorefa-8bit-gap"].verdict == "not tested"  # no run folder
+
+
+def test_an_undecided_claim_says_what_would_decide_it(judged: Mapping[str, Judged]) -> None:
+    """In its sentence: how narrow, how many seeds; claims that are decided, or about several numbers, say nothing."""
+    entry = judged["dorefa-8bit-gap"]
+    for other in judged.values():
+        undecided = other.verdict == "undecided" and len(other.parts) == 1
+        assert ("times as narrow would decide" in claim_numbers(other)) == undecided, other.claim.key
+    wavering = replace(entry.parts[0], estimate=over_seeds({0: -0.36, 1: -0.06, 2: 0.02}))
+    said = claim_numbers(replace(entry, parts=(wavering,)))
+    assert said.endswith(
+        "of loss, 3 seeds; an interval 3.7 times as narrow would decide: 12 seeds that scatter as these"
+    )
+    scattered = replace(wavering, estimate=over_seeds({0: 1.0, 1: -0.99}))
+    assert "more than 100 seeds" in claim_numbers(replace(entry, parts=(scattered,)))
 
 
 def test_the_paper_stands_beside_the_same_data_only(tmp_path: Path) -> None:

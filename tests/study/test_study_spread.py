@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 from scipy.stats import ttest_1samp
 
 from yolo_qreg.evaluation.results import Delta
@@ -41,6 +42,23 @@ def test_a_mean_without_pictures_is_the_t_test_of_its_seeds() -> None:
     found, test = over_seeds(values), ttest_1samp(list(values.values()), 0)
     assert found.interval == pytest.approx(tuple(test.confidence_interval()))
     assert found.freedom == pytest.approx(3) and found.p_value == pytest.approx(test.pvalue)
+
+
+def test_how_many_seeds_would_decide() -> None:
+    """The fewest by which scipy's t of this mean and scatter is significant; pictures may forbid it."""
+    found = over_seeds({0: -0.36, 1: -0.06, 2: 0.02})
+    mean, sd = abs(found.value), found.sd or 0.0
+    wanted = next(n for n in range(4, 100) if student.ppf(0.975, n - 1) * sd / n**0.5 < mean)
+    assert found.seeds_needed == wanted == 12
+    assert found.excess == pytest.approx(student.ppf(0.975, 2) * sd / 3**0.5 / mean)
+    pictures = {seed: delta(value, value - 0.1, value + 0.5) for seed, value in found.values}
+    assert of_deltas(pictures).seeds_needed is None  # their half, 0.5 above, is more than the mean
+    narrow = {seed: delta(value, value - 0.5, value + 0.05) for seed, value in found.values}
+    assert wanted < (of_deltas(narrow).seeds_needed or 0) < 20
+    decided, alone = over_seeds({0: 1.0, 1: 1.1}), over_seeds({0: 1.0})
+    assert (decided.decided, decided.excess, decided.seeds_needed) == (True, None, None)
+    assert (alone.excess, alone.seeds_needed) == (None, None)
+    assert over_seeds({0: 1.0, 1: -0.99}).seeds_needed is None  # thousands
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 8])

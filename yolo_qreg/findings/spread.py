@@ -18,6 +18,8 @@ from yolo_qreg.evaluation.results import Delta
 
 SHARE_POWER = 1.8
 """How fast the scatter of seeds takes over; see `joined`."""
+MOST_SEEDS = 100
+"""More are not worth asking for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +30,11 @@ class SeedMean(Estimate):
 
     Attributes:
         values: By seed.
+        pictures: How far the interval over pictures alone reaches below and above; None where none is known.
     """
 
     values: tuple[tuple[int, float], ...]
+    pictures: tuple[float, float] | None = None
 
     @property
     def seeds(self) -> int:
@@ -41,6 +45,22 @@ class SeedMean(Estimate):
     def sd(self) -> float | None:
         """Standard deviation over seeds (n - 1); None for one seed, which says nothing about others."""
         return stdev(value for _, value in self.values) if self.seeds > 1 else None
+
+    @property
+    def excess(self) -> float | None:
+        """How many times as narrow the interval would have to be to decide; None where that is not the question."""
+        if self.interval is None or self.decided or not self.value:
+            return None
+        return (self.value - self.interval[0] if self.value > 0 else self.interval[1] - self.value) / abs(self.value)
+
+    @property
+    def seeds_needed(self) -> int | None:
+        """How many seeds would decide, if mean and scatter stayed; None if `MOST_SEEDS` would not, or nobody knows."""
+        if self.excess is None or self.sd is None:
+            return None
+        half = (self.pictures or (0.0, 0.0))[0 if self.value > 0 else 1]
+        counts = range(self.seeds + 1, MOST_SEEDS + 1)
+        return next((n for n in counts if joined(half, self.sd / math.sqrt(n), n)[0] < abs(self.value)), None)
 
 
 def over_seeds(values: Mapping[int, float]) -> SeedMean:
@@ -87,11 +107,11 @@ def _mean_of(values: Mapping[int, float], halves: tuple[float, float] | None) ->
     if seeds < 2:
         below, above = halves or (None, None)
         low, high = (None if below is None else mean - below), (None if above is None else mean + above)
-        return SeedMean(values=numbers, value=mean, low=low, high=high)
+        return SeedMean(values=numbers, value=mean, low=low, high=high, pictures=halves)
     error = stdev(values.values()) / math.sqrt(seeds)
     below, above = halves or (0.0, 0.0)
     (down, _), (up, _), (_, freedom) = (joined(half, error, seeds) for half in (below, above, (below + above) / 2))
-    return SeedMean(values=numbers, value=mean, low=mean - down, high=mean + up, freedom=freedom)
+    return SeedMean(values=numbers, value=mean, low=mean - down, high=mean + up, freedom=freedom, pictures=halves)
 
 
 def joined(half: float, error: float, seeds: int) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from yolo_qreg.findings.gather import Findings, Training
 from yolo_qreg.findings.losses import LOSSES, SUM, Gap
 from yolo_qreg.findings.names import paper_order, title_of
 from yolo_qreg.findings.pool import Pool
-from yolo_qreg.findings.spread import over_seeds
+from yolo_qreg.findings.spread import MOST_SEEDS, over_seeds
 from yolo_qreg.report.evaluation_tables import paper_cells, paper_columns
 from yolo_qreg.report.table import (
     GAIN,
@@ -30,7 +30,7 @@ from yolo_qreg.report.table import (
     table,
     text_cell,
 )
-from yolo_qreg.report.text import duration, seeds_text, signed, with_interval
+from yolo_qreg.report.text import duration, number, seeds_text, signed, with_interval
 
 LOSS_DIGITS = 3
 MEANS: dict[str, Callable[[Gap], float]] = {
@@ -272,7 +272,16 @@ def claim_numbers(entry: Judged) -> str:
         return ""
     after = " (one seed)" if entry.seeds == 1 else f", {seeds_text(entry.seeds)}"
     text = _counts(entry) if entry.claim.most else "; ".join(_number(entry, part) for part in entry.parts)
-    return f"{text}{', for these trainings' if entry.seeds == 1 else ''}{after}"
+    return f"{text}{', for these trainings' if entry.seeds == 1 else ''}{after}{_what_would_decide(entry)}"
+
+
+def _what_would_decide(entry: Judged) -> str:
+    """Return what an undecided claim about one number lacks; nothing for others, and after one seed."""
+    found = entry.parts[0].estimate
+    if len(entry.parts) > 1 or found is None or found.excess is None or found.sd is None:
+        return ""
+    needed = f"{found.seeds_needed}" if found.seeds_needed else f"more than {MOST_SEEDS}"
+    return f"; an interval {number(found.excess, 1)} times as narrow would decide: {needed} seeds that scatter as these"
 
 
 def _number(entry: Judged, part: Part) -> str:
