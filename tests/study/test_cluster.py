@@ -71,6 +71,38 @@ def test_files_go_there_and_back(tmp_path: Path) -> None:
     assert (tmp_path / "out/weights/best.pt").read_bytes() == b"1"
 
 
+def test_no_log_ends_before_the_epoch_that_is_continued(tmp_path: Path) -> None:
+    """A training goes on while its files are read: what has arrived whenever a machine is lost fits together."""
+    (tmp_path / "weights").mkdir()
+    stop = threading.Event()
+
+    def train() -> None:
+        """Write the row of an epoch and then its checkpoint, as the host does, faster than anything is read."""
+        for epoch in range(1, 100_000):
+            if stop.is_set():
+                break
+            with (tmp_path / "results.csv").open("a") as file:
+                file.write(f"{epoch}\n")
+            (tmp_path / "weights" / ".new.pt").write_text(str(epoch))
+            (tmp_path / "weights" / ".new.pt").replace(tmp_path / node.LAST)
+
+    training = threading.Thread(target=train)
+    training.start()
+    arrived: dict[str, bytes] = {}
+    known: node.State = {}
+    try:
+        for _ in range(300):
+            files, known = node._changed(tmp_path, known)
+            arrived |= files
+            if node.LAST in arrived:
+                assert int(arrived[node.LAST]) <= arrived["results.csv"].count(b"\n")
+    finally:
+        stop.set()
+        training.join()
+    arrived |= node._changed(tmp_path, known)[0]
+    assert int(arrived[node.LAST]) == arrived["results.csv"].count(b"\n")
+
+
 def test_cells_are_filled_on_a_node_as_here(tmp_path: Path) -> None:
     """From weights and settings to the very files; a node with other pictures says so."""
     data = ensure_shapes(tmp_path / "data", train=2, val=4)

@@ -148,14 +148,13 @@ def _watch(study: Study, place: Place) -> Iterator[Delivery]:
     with path.open("wb") as log, path.open("rb") as said:
         process = start(command(study, place), log, os.environ)
         try:
-            known = _states(place.folder)
+            known: State = _states(place.folder)
             while process.poll() is None:
                 time.sleep(POLL)
-                now = _states(place.folder)
-                if _epoch_ended(known, now):
-                    yield Delivery(_changed(place.folder, known, now), said.read())
-                    known = now
-            yield Delivery(_changed(place.folder, known, _states(place.folder)), said.read(), process.returncode)
+                if _state(place.folder / LAST) != known.get(LAST):
+                    files, known = _changed(place.folder, known)
+                    yield Delivery(files, said.read())
+            yield Delivery(_changed(place.folder, known)[0], said.read(), process.returncode)
         finally:
             interrupt(process, signal.SIGKILL)
 
@@ -164,24 +163,38 @@ State = Mapping[str, tuple[int, int]]
 """Time of change in nanoseconds and size, by path."""
 
 
-def _states(folder: Path) -> State:
+def _states(folder: Path) -> dict[str, tuple[int, int]]:
     found = {}
     for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # a temporary file
-            name = path.relative_to(folder)
-            if path.is_file() and path.name != LOG and not any(part.startswith(".") for part in name.parts):
-                facts = path.stat()
-                found[name.as_posix()] = (facts.st_mtime_ns, facts.st_size)
+        name = path.relative_to(folder)
+        hidden = path.name == LOG or any(part.startswith(".") for part in name.parts)
+        if not hidden and (state := _state(path)):
+            found[name.as_posix()] = state
     return found
 
 
-def _epoch_ended(known: State, now: State) -> bool:
-    """Whether there is another last.pt: the last file that an epoch writes, so that the others are there as well."""
-    return now.get(LAST) != known.get(LAST)
+def _state(path: Path) -> tuple[int, int] | None:
+    """Return that of a file; None for a folder, and for what is gone, as temporary files are."""
+    with suppress(FileNotFoundError):
+        facts = path.stat()
+        return (facts.st_mtime_ns, facts.st_size) if path.is_file() else None
+    return None
 
 
-def _changed(folder: Path, known: State, now: State) -> Files:
-    return {name: (folder / name).read_bytes() for name, state in now.items() if known.get(name) != state}
+def _changed(folder: Path, known: State) -> tuple[Files, State]:
+    """Return the files that are new or other than those known, and the states of all; a training may go on meanwhile.
+
+    last.pt, which an epoch writes last, is read first: so nothing that comes with it is older, and no log ends before
+    the epoch that a training is continued from.
+    """
+    state = _state(folder / LAST)
+    last = {LAST: (folder / LAST).read_bytes()} if state else {}
+    now = _states(folder)
+    now.pop(LAST, None)  # one that came after the look is of the next delivery
+    if state:
+        now[LAST] = state
+    news = [name for name in now if known.get(name) != now[name]]
+    return {name: last[name] if name in last else (folder / name).read_bytes() for name in news}, now
 
 
 def fill(job: CellsJob, *weights: bytes) -> Files:
@@ -245,7 +258,7 @@ def _check_release(release: str) -> None:
 
 def read_files(folder: Path) -> Files:
     """Return the files of a folder, without the log of a training and what is being written."""
-    return _changed(folder, {}, _states(folder))
+    return _changed(folder, {})[0]
 
 
 def write_files(folder: Path, files: Files) -> None:
