@@ -125,11 +125,12 @@ def test_a_folder_in_place_of_a_file_is_one_line(
 
 
 def test_other_detections_have_other_resamples(tmp_path: Path) -> None:
-    """What is detected again, on a device that rounds otherwise perhaps, is resampled again."""
+    """What is detected again, on a device that rounds otherwise perhaps, is scored and resampled again."""
     cell = Cell(tmp_path, {"corruption": "fog", "severity": 1})
     found = Detections([0], [0], [0.5], [[0, 0, 9, 9]])  # type: ignore[arg-type]
     for score in (0.5, 0.25):
         cell.keep(replace(found, score=np.float32([score])))
+        assert cell.detected() and not cell.scored()
         cell.keep_scores(dict.fromkeys(SCORES))
         assert cell.scored() and not cell.finished(3, 0)
         cell.keep_resampled(np.array([score, np.nan, 1 / 3]), 0)
