@@ -1,10 +1,10 @@
 """Put the numbers and pictures of a study into the documentation, and its tables into the pages that show them.
 
-    python tools/publish_study.py runs/study/voc-lite docs/results/voc-lite
+    python tools/publish_study.py runs/study/overfitting docs/results/overfitting
 
 takes from a finished study what its report is computed from, without weights and without pictures of the data set, so
-that `yolo-qreg report docs/results/voc-lite` writes the report again; and fills the marked blocks of
-docs/results/README.md and README.md. Without arguments tables and pictures are made again from what is published.
+that `yolo-qreg report docs/results/overfitting` writes the report again; and fills the marked blocks of the pages that
+show it. Without arguments tables and pictures are made again from what is published.
 """
 
 from __future__ import annotations
@@ -30,17 +30,16 @@ from yolo_qreg.study.runs import places
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
-SHOWN = RESULTS / "voc-lite"
+PAGES = {
+    RESULTS / "overfitting": (RESULTS / "README.md", ROOT / "README.md"),
+    RESULTS / "voc-lite": (RESULTS / "widths.md",),
+}
+"""What is published, and the pages that show it."""
 PICTURES = ("heatmaps.png", "losses-dorefa.png", "losses-lsq.png")
 
 
 def publish(study_folder: Path, out: Path) -> None:
-    """Write what the report of a study is computed from, its tables, and pictures for the documentation.
-
-    Args:
-        study_folder: What `yolo-qreg study` wrote, or what was published before.
-        out: Folder of the documentation; numbers and figures that it held are replaced.
-    """
+    """Write what the report of a study is computed from, its tables, and its pictures, in place of what lay there."""
     study = load_study(str(study_folder / PLAN))
     with TemporaryDirectory() as name:  # figures and tables from the copy alone
         copy = Path(name) / "study"
@@ -74,6 +73,7 @@ def blocks(folder: Path) -> dict[str, str]:
     return {
         "table1": to_markdown(table1.without("seeds", "equation5", "paper_equation5")),
         "claims": f"{said}\n\n{to_markdown(study_tables.claims(judged))}",
+        "losses": to_markdown(study_tables.losses_by_unit(findings)),
         "gaps": to_markdown(study_tables.losses_by_run(findings).only(*study_tables.SHOWN_OF_RUNS)),
     }
 
@@ -82,15 +82,15 @@ def blocks(folder: Path) -> dict[str, str]:
 @click.argument("study", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("out", required=False, type=click.Path(file_okay=False, path_type=Path))
 def main(study: Path | None, out: Path | None) -> None:
-    """Publish STUDY in OUT, by default docs/results/voc-lite, and fill the pages with the tables of that folder."""
+    """Publish STUDY in OUT, or all that is published again, and fill the pages that show it."""
     try:
-        publish(study or SHOWN, out or SHOWN)
-        texts = blocks(SHOWN)
+        for folder in [out.resolve()] if out else PAGES:
+            publish(study or folder, folder)
+            for page in PAGES.get(folder, ()):
+                for name, text in blocks(folder).items():
+                    fill_block(page, name, text)
     except InputError as error:
         raise click.ClickException(str(error)) from error
-    for page in (RESULTS / "README.md", ROOT / "README.md"):
-        for name, text in texts.items():
-            fill_block(page, name, text)
 
 
 if __name__ == "__main__":

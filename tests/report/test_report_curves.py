@@ -120,6 +120,25 @@ def test_losses_are_read_from_run_folders(tmp_path: Path, results: Results) -> N
     assert panels.loss_charts({"fp32": ()}, TITLES, LOSSES) == ()
 
 
+def test_a_curve_says_where_it_turns_and_first_epochs_do_not_hide_it() -> None:
+    """The dot is the lowest mean of a validation loss; what is three times all later losses is above the axis."""
+
+    def history(first: float) -> History:
+        values = {"val": (first, 5.0, 4.0, 4.5, 6.0), "train": (4.0, 3.0, 2.5, 2.0, 1.5)}
+        return History({f"{part}/box_loss": tuple(enumerate(found, start=1)) for part, found in values.items()})
+
+    titles = {"box": "box"}
+    validation, training = panels.loss_charts(
+        {"fp32-32bit": (history(90.0), history(70.0))}, {"fp32-32bit": "FP32"}, titles
+    )
+    assert validation.lines[0].low == (3, 4.0) and training.lines[0].low is None
+    assert validation.y_range == (4.0, 6.0) and training.y_range is None
+    (validation, _) = panels.loss_charts({"fp32-32bit": (history(17.0),)}, {"fp32-32bit": "FP32"}, titles)
+    assert validation.y_range is None
+    with drawing():
+        assert "FP32: lowest at 3" in svg(validation, "curves", "paper")
+
+
 def test_class_gains_are_means_over_pictures_that_both_have(results: Results) -> None:
     """Sorted by the first model's gain; a class without boxes in some cells is compared on the others."""
     found = Comparison(results).class_gains()

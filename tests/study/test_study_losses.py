@@ -26,7 +26,7 @@ def test_the_gap_is_validation_minus_training() -> None:
     assert gap is not None and gap.epoch == 3
     assert (gap.training_sum, gap.validation_sum, gap.of()) == (2.25, 4.5, 2.25)
     assert (gap.of("box"), gap.of("cls"), gap.of("dfl")) == (1.0, 1.25, 0.0)
-    assert gap.rise == 1.0
+    assert (gap.rise, gap.turn) == (1.0, 2)
 
 
 def test_the_last_epoch_is_one_that_was_validated() -> None:

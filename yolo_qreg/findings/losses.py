@@ -71,12 +71,13 @@ class History:
         if not shared:
             return None
         last = max(shared)
-        sums = [value for epoch, value in self.series("val", SUM) if epoch <= last]
+        lowest, turn = min((value, epoch) for epoch, value in self.series("val", SUM) if epoch <= last)
         return Gap(
             epoch=int(last),
             training={loss: known["train", loss][last] for loss in self.losses},
             validation={loss: known["val", loss][last] for loss in self.losses},
-            lowest=min(sums),
+            lowest=lowest,
+            turn=int(turn),
         )
 
 
@@ -89,12 +90,14 @@ class Gap:
         training: By loss.
         validation: By loss.
         lowest: The lowest sum of validation losses of all epochs until then.
+        turn: The epoch that has it, after which that sum rises if the training overfits.
     """
 
     epoch: int
     training: Mapping[str, float]
     validation: Mapping[str, float]
     lowest: float
+    turn: int
 
     def of(self, loss: str = SUM) -> float:
         """Return validation minus training, for one loss or for their sum."""
@@ -211,6 +214,11 @@ class Curve:
     epochs: tuple[float, ...]
     means: tuple[float, ...]
     band: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def low(self) -> tuple[float, float]:
+        """The epoch with the lowest mean, the first of equals, and that mean."""
+        return min(zip(self.epochs, self.means, strict=True), key=lambda point: point[1])
 
 
 def mean_curve(runs: Iterable[History], part: str, loss: str) -> Curve | None:

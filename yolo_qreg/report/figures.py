@@ -272,6 +272,9 @@ def _draw_line(axes: Axes, line: Line, marked: bool, notes: list[str]) -> None:
     if line.band:
         low, high = zip(*line.band, strict=True)
         axes.fill_between(line.x, low, high, color=shade, alpha=0.18, linewidth=0)
+    if line.low:
+        (dot,) = axes.plot(*line.low, color=shade, marker="o", markersize=4)
+        _note(dot, f"{line.name}: lowest at {line.low[0]:g}", notes)
 
 
 def _draw_scatter(axes: Axes, panel: Scatter, notes: list[str]) -> None:

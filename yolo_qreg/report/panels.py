@@ -17,6 +17,8 @@ from yolo_qreg.report.text import DASH, signed, with_interval
 
 APART = 0.08
 """Distance of models on the axis of severities."""
+FAR_ABOVE = 3
+"""How many times as high as all later losses those of the first epochs are, where they are not to set the scale."""
 FIG1_BITS = (8, 4)
 """The widths of Fig. 1."""
 SUMS = {SUM: "sum of all"}
@@ -83,6 +85,7 @@ class Line:
         y: Their values.
         bars: Intervals around its points.
         band: From lowest to highest around each of its points, as an area.
+        low: Its lowest point, where that is marked.
     """
 
     name: str
@@ -91,6 +94,7 @@ class Line:
     y: tuple[float, ...]
     bars: tuple[tuple[float, float], ...] = ()
     band: tuple[tuple[float, float], ...] = ()
+    low: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,10 +326,21 @@ def _loss_chart(
 ) -> Chart | None:
     curves = {label: mean_curve(histories, part, loss) for label, histories in runs.items()}
     lines = tuple(
-        Line(titles[label], index, curve.epochs, curve.means, band=curve.band)
+        Line(titles[label], index, curve.epochs, curve.means, band=curve.band, low=curve.low if part == "val" else None)
         for index, (label, curve) in enumerate(curves.items())
         if curve
     )
     if not any(len(line.x) > 1 for line in lines):
         return None
-    return Chart(title, lines, "epoch", marked=False)
+    return Chart(title, lines, "epoch", y_range=_later_range(lines), marked=False)
+
+
+def _later_range(lines: Sequence[Line]) -> tuple[float, float] | None:
+    """Return the range of what comes after the first quarter of epochs, where that quarter is far above it."""
+    points = [
+        (x, end) for line in lines for x, ends in zip(line.x, line.band or zip(line.y), strict=True) for end in ends
+    ]
+    first, last = min(x for x, _ in points), max(x for x, _ in points)
+    later = max(end for x, end in points if x > first + (last - first) / 4)
+    values = [end for _, end in points]
+    return (min(values), later) if max(values) > FAR_ABOVE * later else None

@@ -40,7 +40,18 @@ MEANS: dict[str, Callable[[Gap], float]] = {
     "rise": lambda gap: gap.rise,
 }
 CHANGES = ("validation", "gap", "rise")
-SHOWN_OF_RUNS = ("run", "epoch", "training_sum", "validation_sum", "gap_sum", "gap_change", "best_epoch", "seconds")
+SHOWN_OF_RUNS = (
+    "run",
+    "epoch",
+    "training_sum",
+    "validation_sum",
+    "gap_sum",
+    "gap_change",
+    "turn",
+    "rise",
+    "best_epoch",
+    "seconds",
+)
 """Columns of losses by run that are shown; all are in gaps.csv."""
 
 
@@ -145,7 +156,8 @@ def losses_by_run(findings: Findings) -> Table:
         Column(f"training_{SUM}", "training loss"),
         Column(f"validation_{SUM}", "validation loss"),
         Column(f"gap_{SUM}", "gap"),
-        Column("rise", "rise"),
+        Column("turn", "lowest validation loss at epoch"),
+        Column("rise", "rise since"),
         Column("gap_change", "gap minus the twin's"),
         Column("best_epoch", "best epoch"),
         Column("seconds", "time"),
@@ -166,7 +178,9 @@ def _losses_of(findings: Findings, training: Training, gap: Gap) -> tuple[Cell, 
         text_cell(training.run.quant.label),
         count_cell(training.run.seed),
         count_cell(gap.epoch),
-        *(number_cell(v, LOSS_DIGITS) for v in (*each, gap.training_sum, gap.validation_sum, gap.of(), gap.rise)),
+        *(number_cell(value, LOSS_DIGITS) for value in (*each, gap.training_sum, gap.validation_sum, gap.of())),
+        count_cell(gap.turn),
+        number_cell(gap.rise, LOSS_DIGITS),
         number_cell(findings.gap_change(training), LOSS_DIGITS, sign=True),
         count_cell(history.best_epoch),
         Cell(duration(history.seconds), {"": history.seconds}),
