@@ -4,7 +4,8 @@
 
 Statistics at few bits are estimated anew on training pictures before each validation, those of FP32 and 8 bits are
 running ones. Here the best weights of each training of a study are validated both ways, on the same pictures. `--write`
-keeps the losses beside the controls in docs/results/overfitting and fills the block "batchnorm" of docs/results/README.md.
+keeps the losses beside the controls in docs/results/overfitting, and fills the block "batchnorm" of
+docs/results/README.md.
 """
 
 from __future__ import annotations
