@@ -31,6 +31,7 @@ from ultralytics.nn.tasks import DetectionModel
 from yolo_qreg.activations import calibrate
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.host.model import quantize_detector
+from yolo_qreg.host.predict import device_of
 from yolo_qreg.patch import quantized_layers
 from yolo_qreg.quant.dorefa import DoReFaQuantizer
 from yolo_qreg.together import quantize_one_by_one
@@ -176,7 +177,7 @@ def main(model: str, imgsz: int, batch: int, repeats: int, device: str, threads:
     """Print a table of step times and ratios."""
     if threads:
         torch.set_num_threads(threads)
-    place = torch.device(device)
+    place = device_of(device)
     torch.manual_seed(0)
     base = DetectionModel(model, nc=20, verbose=False)
     base.args = get_cfg()
