@@ -98,7 +98,7 @@ def _sweep(given: argparse.Namespace, out: Path, pictures: int, names: tuple[str
 
 def _loop(given: argparse.Namespace, folder: Path, interpreter: Path, names: tuple[str, ...]) -> tuple[float, float]:
     """Return the seconds that the reference takes to damage the pictures, and `YOLO.val` to run on them."""
-    from yolo_qreg.evaluation.corrupted_copy import CopySettings, write_labels, write_yaml
+    from yolo_qreg.evaluation.corrupted_copy import CopySettings, _label, _write_labels, _write_yaml
     from yolo_qreg.host.datasets import spread, validation_pictures
     from yolo_qreg.host.validate import validate
 
@@ -114,8 +114,8 @@ def _loop(given: argparse.Namespace, folder: Path, interpreter: Path, names: tup
         subprocess.run([*command, *(picture.path.resolve() for picture in pictures)], check=True, cwd=ROOT)
         damage += time.perf_counter() - start
         for picture in pictures:
-            write_labels(copy, name, given.severity, picture)
-        data = write_yaml(copy, name, given.severity, found.names)
+            _write_labels(_label(copy, (name, given.severity), picture), picture)
+        data = _write_yaml(copy, (name, given.severity), found)
         start = time.perf_counter()
         for weights in given.weights:
             validate(weights, data, imgsz=given.imgsz, batch=given.batch)

@@ -135,6 +135,8 @@ def test_a_curve_says_where_it_turns_and_first_epochs_do_not_hide_it() -> None:
     assert validation.y_range == (4.0, 6.0) and training.y_range is None
     (validation, _) = panels.loss_charts({"fp32-32bit": (history(17.0),)}, {"fp32-32bit": "FP32"}, titles)
     assert validation.y_range is None
+    flat = History({f"{part}/box_loss": ((1, 9.0), (2, 1.0), (3, 1.0), (4, 1.0)) for part in ("val", "train")})
+    assert panels.loss_charts({"fp32-32bit": (flat,)}, {"fp32-32bit": "FP32"}, titles)[0].y_range is None
     with drawing():
         assert "FP32: lowest at 3" in svg(validation, "curves", "paper")
 

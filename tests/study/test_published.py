@@ -124,3 +124,19 @@ def test_controls_are_held_against_the_twins_of_their_epochs(tmp_path: Path) -> 
         f"| FP32, weight decay 0.0005 (the study's) | 1 to 3 | 4.500 | 14.550 | 10.050 | {DASH} | {DASH} | {DASH} |",
         f"| FP32, weight decay 0.5 | 1 to 2 | 5.250 | 8.175 | 2.925 | (0.000) [0.000, 0.000] | {less} | {less} |",
     ]
+
+
+def test_losses_are_compared_with_statistics_of_both_kinds() -> None:
+    """By hand: FP32 falls by 1 with new statistics, 4 bits by nothing; what was a gain is a loss."""
+    losses = {("dorefa", "32"): ((6.0, 5.0), (6.2, 5.2)), ("lsq", "4"): ((5.5, 5.5), (5.7, 5.7))}
+    rows = [
+        {"weights": method, "bits": bits, "seed": str(seed), "as saved": str(saved), "estimated anew": str(anew)}
+        for (method, bits), found in losses.items()
+        for seed, (saved, anew) in enumerate(found)
+    ]
+    lines = to_markdown(load_tool("batchnorm", "benchmarks").summary(rows)).splitlines()[2:]
+    less = "-0.500 [-0.500, -0.500]".replace("-", MINUS)
+    assert lines == [
+        f"| FP32 | 6.100 | 5.100 | {DASH} | {DASH} |",
+        f"| 4-bit LSQ | 5.600 | 5.600 | {less} | +0.500 [0.500, 0.500] |",
+    ]
