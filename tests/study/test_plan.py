@@ -38,6 +38,15 @@ def test_settings_of_a_quantizer_are_its_own() -> None:
     assert [run.quant.per_channel for run in runs] == [False, False, True]
 
 
+def test_batchnorm_of_all_models_is_treated_alike() -> None:
+    """The twin's too, at every width: else new statistics would pass for an effect of quantization."""
+    for images in (256, 9, 0):
+        runs = Study(bits=(8, 2), bn_images=images).runs()
+        assert {run.quant.bn_images for run in runs} == {images} and runs[0].quant.bits == 32
+    own = Study(bits=(8,), quant={"lsq": {"bn_images": 7}}).runs()
+    assert [run.quant.bn_images for run in own] == [256, 256, 7]
+
+
 @pytest.mark.parametrize("name", ["demo", "paper", "quick"])
 def test_presets_are_studies(name: str) -> None:
     """Those that the issue of a paper asks for; the paper's has its grid, severities and corruptions."""
@@ -68,6 +77,7 @@ def test_files_and_mappings_are_the_same_study(tmp_path: Path) -> None:
         ({"bits": [9]}, "bits=9 is out of range"),
         ({"bits": []}, "bits is empty"),
         ({"methods": ["pact"]}, "method='pact' is unknown"),
+        ({"bn_images": -1}, "bn_images=-1 must be a number of images, 0 (off) or more"),
         ({"seeds": [-1]}, "-1 is not a whole number of 0 or more"),
         ({"train": 5}, "train: 5 is not a mapping"),
         ({"quant": {"per_channel": True}}, "'per_channel' is not one of methods"),

@@ -88,11 +88,11 @@ def test_the_command_is_one_that_people_can_run(tmp_path: Path) -> None:
     """Everything that matters is on the line; a training that has a checkpoint is continued."""
     twin, ours = places(STUDY, tmp_path)
     line = " ".join(command(STUDY, ours))
-    said = "--bn-images 256 --option oscillations=free --per-channel --init paper"
-    assert line.startswith(f"train --bits 4 --method lsq {said} --data shapes")
+    said = "--option oscillations=free --per-channel --init paper"
+    assert line.startswith(f"train --bits 4 --bn-images 256 --method lsq {said} --data shapes")
     assert f"project={tmp_path / 'runs'} name=lsq-4bit-seed0" in line
     assert "epochs=4" in line
-    assert "--method" not in command(STUDY, twin)
+    assert " ".join(command(STUDY, twin)).startswith("train --bits 32 --bn-images 256 --data shapes")
     fill(ours, 1, None)
     (ours.folder / "weights" / "last.pt").touch()
     assert command(STUDY, ours) == ["train", "--resume", str(ours.folder), "--data", STUDY.data]
@@ -121,6 +121,8 @@ def test_a_study_may_grow_but_not_change(tmp_path: Path) -> None:
     check_same(Study(seeds=(0, 1)), Study(seeds=(0,)), tmp_path)
     with pytest.raises(InputError, match="name another --out"):
         check_same(Study(train={"epochs": 9}), Study(), tmp_path)
+    with pytest.raises(InputError, match=r"holds a study with bn_images 256, not 0; name another --out"):
+        check_same(Study(bn_images=0), Study(), tmp_path)
 
 
 def test_a_study_goes_on_where_its_data_are_now(tmp_path: Path) -> None:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 @click.option("--seeds", multiple=True, callback=listed(int), metavar="LIST", help="Everything is trained for each.")
 @click.option("--data", type=DATA, help="voc, shapes or a data set's YAML file.")
 @click.option("--model", type=MODEL, help="Model YAML (from scratch) or .pt (fine-tune).")
+@click.option(
+    "--bn-images", type=int, help="Images to re-estimate BatchNorm of all models on, FP32 too; 0: off.  [default: 256]"
+)
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Trainings at a time.")
 @click.option("--share-batches", is_flag=True, help="Make the pictures of a seed once for all trainings at work.")
 @click.option("--device", default="", help="cpu, 0, mps, ...  [default: the host's choice]")
@@ -86,7 +89,11 @@ def command(
     study = requested(
         names[0] if names else None,
         folder,
-        grid={name: list(value) if isinstance(value, tuple) else value for name, value in grid.items() if value},
+        grid={
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in grid.items()
+            if value not in ((), None, "")
+        },
         settings=parse_settings(word for word in words if "=" in word),
         sources=sources,
     )

@@ -105,8 +105,10 @@ class Detector:
         rgb = np.stack([canvas for canvas, *_ in placed])[..., ::-1].transpose(0, 3, 1, 2)
         batch = torch.from_numpy(rgb.copy()).to(self._host.device)
         with torch.inference_mode():
+            answer = self._host((batch.half() if self._host.fp16 else batch.float()) / 255)
+            boxes = answer[0] if isinstance(answer, (list, tuple)) else answer
             found = nms.non_max_suppression(
-                self._host((batch.half() if self._host.fp16 else batch.float()) / 255),
+                boxes.float().cpu(),  # where a GPU would be asked dozens of small things about each picture
                 LEAST_SCORE,
                 NMS_IOU,
                 multi_label=True,  # a box may score for several classes
@@ -114,12 +116,9 @@ class Detector:
                 max_time_img=float("inf"),  # the host's limit would make results depend on the machine's load
                 end2end=getattr(self._host, "end2end", False),
             )
-            together = torch.cat(found).float().cpu()  # one wait for a GPU instead of three a picture
             return [
                 _boxes(rows, batch.shape[2:], picture.shape[:2], ratio_pad)
-                for rows, picture, (_, ratio_pad) in zip(
-                    torch.split(together, [len(rows) for rows in found]), pictures, placed, strict=True
-                )
+                for rows, picture, (_, ratio_pad) in zip(found, pictures, placed, strict=True)
             ]
 
     def _batch_shape(self, pictures: Sequence[Picture]) -> tuple[int, int]:

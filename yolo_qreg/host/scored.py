@@ -47,7 +47,7 @@ class Scored(Differentiable):
 
     def _suppressed(self, answer: Tensor) -> list[Boxes]:
         rows = nms.non_max_suppression(
-            answer,
+            answer.float().cpu(),  # as in `predict`
             LEAST_SCORE,
             NMS_IOU,
             multi_label=True,
@@ -55,7 +55,7 @@ class Scored(Differentiable):
             max_time_img=float("inf"),
             end2end=self._model.end2end,
         )
-        parts = [row.float().cpu().numpy() for row in rows]
+        parts = [row.numpy() for row in rows]
         return [(part[:, :4], part[:, 4], part[:, 5].astype(np.int16)) for part in parts]
 
     @torch.no_grad()

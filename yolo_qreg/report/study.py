@@ -98,7 +98,7 @@ def document(findings: Findings, judged: Sequence[Judged], colours: Name) -> str
         losses={method: _losses(findings, method, LOSSES) for method in _methods(findings)},
         loss_names=LOSSES,
         shown_bits=FIG1_BITS,
-        anew=sorted({run.quant.bits for run in findings.study.runs() if run.quant.bn_images}, reverse=True),
+        bn_images=sorted({run.quant.bn_images or 0 for run in findings.study.runs()}),
         by_unit=study_tables.losses_by_unit(findings),
         by_run=study_tables.losses_by_run(findings).without("unit", "seed"),
         runs=study_tables.runs(findings),

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from corruptions import select
-from yolo_qreg.config import STRIDE, QuantConfig
+from yolo_qreg.config import BN_IMAGES, STRIDE, QuantConfig
 from yolo_qreg.errors import InputError, did_you_mean
 from yolo_qreg.files import write_atomic
 from yolo_qreg.quant.registry import FLOAT_BITS, METHODS
@@ -97,6 +97,9 @@ class Study:
         seeds: One training of everything for each.
         train: Ultralytics training settings, the same for all.
         quant: By quantizer, its further settings by the names of `QuantConfig`, such as {"lsq": {"per_channel": True}}.
+        bn_images: Training images on which BatchNorm statistics are estimated anew before each validation, for every
+            model, FP32 included: what only some of them had would look like an effect of quantization. 0 keeps the
+            statistics of training.
         evaluation: How they are evaluated.
 
     Raises:
@@ -110,6 +113,7 @@ class Study:
     seeds: tuple[int, ...] = (0,)
     train: Mapping[str, Any] = field(default_factory=dict)
     quant: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    bn_images: int = BN_IMAGES
     evaluation: Evaluation = field(default_factory=Evaluation)
 
     def __post_init__(self) -> None:
@@ -143,7 +147,7 @@ class Study:
         return [
             Run(quant, seed)
             for seed in self.seeds
-            for quant in (QuantConfig(bits=FLOAT_BITS), *(self._quant(method, bits) for method, bits in self._grid()))
+            for quant in (self._twin(), *(self._quant(method, bits) for method, bits in self._grid()))
         ]
 
     def _grid(self) -> list[tuple[str, int]]:
@@ -157,8 +161,12 @@ class Study:
         methods, taken = ({pair[place] for pair in had} for place in (0, 1))
         return [pair for pair in every if pair in had or pair[0] not in methods or pair[1] not in taken]
 
+    def _twin(self) -> QuantConfig:
+        return QuantConfig(bits=FLOAT_BITS, bn_images=self.bn_images)
+
     def _quant(self, method: str, bits: int) -> QuantConfig:
-        return QuantConfig.from_dict({**self.quant.get(method, {}), "method": method, "bits": bits})
+        settings = {"bn_images": self.bn_images, **self.quant.get(method, {})}
+        return QuantConfig.from_dict({**settings, "method": method, "bits": bits})
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, numbers and strings."""

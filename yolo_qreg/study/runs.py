@@ -122,9 +122,9 @@ def command(study: Study, place: Place, anew: bool = False) -> list[str]:
         device = [f"device={study.train['device']}"] if "device" in study.train else []
         return ["train", "--resume", str(place.folder), "--data", study.data, *device]
     quant = place.run.quant
-    words = ["train", "--bits", str(quant.bits)]
+    words = ["train", "--bits", str(quant.bits), "--bn-images", str(quant.bn_images)]
     if quant.bits != FLOAT_BITS:
-        words += ["--method", quant.method, "--bn-images", str(quant.bn_images)]
+        words += ["--method", quant.method]
         words += [word for glob in quant.skip for word in ("--skip", glob)]
         words += [word for name, value in quant.options.items() for word in ("--option", f"{name}={value}")]
         for name, option in OPTIONS.items():
@@ -156,7 +156,7 @@ def check_same(study: Study, known: Study, out: Path) -> None:
     Raises:
         InputError: It may not.
     """
-    for name in ("data", "model", "train", "quant"):
+    for name in ("data", "model", "train", "quant", "bn_images"):
         mine, theirs = getattr(study, name), getattr(known, name)
         if name == "train":
             mine, theirs = ({k: v for k, v in found.items() if k not in MACHINE} for found in (mine, theirs))
