@@ -1,6 +1,6 @@
 """The exports that benchmarks/deployment.py compares: made once into a folder, and run by one thread.
 
-Letters: C channels, H, W height and width.
+Letters: C channels, H, W height and width; O output channels, I input channels, K kernel side.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from yolo_qreg.api import export_weights
 from yolo_qreg.config import Calibration
 from yolo_qreg.export import graph, ir
+from yolo_qreg.export.folding import OPSET
 from yolo_qreg.export.runtimes import Kernels, ort_kernels, run_openvino
 from yolo_qreg.host import checkpoint, exporting
 from yolo_qreg.host.datasets import resolve_data
 from yolo_qreg.host.quiet import quiet
 
 Picture = NDArray[np.float32]
+Integers = NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ class Job:
         return Calibration(data=self.data, images=self.images)
 
     def float_onnx(self) -> Path:
-        """Return the float model."""
-        return self._made("float.onnx", lambda out: export_weights(self.source, "onnx", out, imgsz=self.imgsz))
+        """Return the float model as Ultralytics exports it."""
+        return self._made("float.onnx", self._float_onnx)
 
     def packed(self) -> Path:
         """Return the trained integers at their own width, activations in float."""
@@ -98,6 +100,10 @@ class Job:
             self.folder.mkdir(parents=True, exist_ok=True)
             make(out)
         return out
+
+    def _float_onnx(self, out: Path) -> None:
+        source = Path(shutil.copy(self.source, out.with_suffix(".pt")))
+        shutil.move(exporting.float_onnx(source, imgsz=self.imgsz, opset=OPSET, dynamic=False), out)
 
     def _host(self, kind: str, out: Path) -> None:
         from ultralytics import YOLO
@@ -191,18 +197,61 @@ def integers_kept(path: Path, trained: Path) -> float | None:
     """Return the share of a model's trained integers that another export of it stores; None where it stores floats.
 
     Args:
-        path: Somebody else's int8 ONNX model.
-        trained: Our int8 model of the same weights.
+        path: Somebody else's int8 model, an ONNX file or an OpenVINO folder.
+        trained: Our int8 ONNX model of the same weights.
     """
-    tensors = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(str(path)).graph.initializer}
+    stored = _openvino_integers(path) if path.is_dir() else _onnx_integers(path)
     kept = every = 0
     for layer, codes in graph.read(trained).codes.items():
-        found = tensors.get(f"{layer}.weight_quantized")
-        if found is None:
+        if layer not in stored:
             return None
-        kept += int(np.sum(found == codes))
+        kept += int(np.sum(stored[layer] == codes))
         every += codes.size
     return kept / every
+
+
+def _onnx_integers(path: Path) -> dict[str, Integers]:
+    """Return the int8 weights by layer, [O, I, K, K], as ONNX Runtime's quantizer names them."""
+    ending = ".weight_quantized"
+    tensors = {tensor.name: tensor for tensor in onnx.load(str(path)).graph.initializer}
+    return {
+        name.removesuffix(ending): onnx.numpy_helper.to_array(tensor)
+        for name, tensor in tensors.items()
+        if name.endswith(ending)
+    }
+
+
+def _openvino_integers(path: Path) -> dict[str, Integers]:
+    """Return the int8 weights by layer, [O, I, K, K]: constants that convolutions read as NNCF leaves them."""
+    import openvino
+
+    found = {}
+    for node in openvino.Core().read_model(str(file_of(path))).get_ordered_ops():
+        if node.get_type_name() == "Convolution":
+            constant = node.input_value(1).get_node()
+            while constant.get_type_name() in ("Multiply", "Convert"):
+                constant = constant.input_value(0).get_node()
+            if constant.get_element_type() == openvino.Type.i8:
+                found[_layer(node.get_friendly_name())] = constant.data.copy()
+    return found
+
+
+def _layer(name: str) -> str:
+    """Return the module of a convolution's node, named by torch's tracer or by its ONNX exporter.
+
+    >>> _layer("__module.model.2.m.0.cv1.conv/aten::_convolution/Convolution")
+    'model.2.m.0.cv1.conv'
+    >>> _layer("/model.2/m/m.0/cv1/conv/Conv/WithoutBiases")
+    'model.2.m.0.cv1.conv'
+    """
+    if not name.startswith("/"):
+        return name.partition("/")[0].removeprefix("__module.")
+    parts: list[str] = []
+    for part in name[1 : name.index("/Conv")].split("/"):
+        if parts and part.startswith(f"{parts[-1]}."):  # lists repeat their own name
+            parts.pop()
+        parts.append(part)
+    return ".".join(parts)
 
 
 def _torch(path: Path, picture: Picture) -> Callable[[], object]:

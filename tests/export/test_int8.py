@@ -218,6 +218,7 @@ def test_onnx_runtime_computes_in_int8(
     quantizers = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
     assert {kinds[node.input[2]] for node in quantizers} == {onnx.TensorProto.UINT8}
     assert sum(kind == onnx.TensorProto.INT32 for kind in kinds.values()) == 2 * len(inner)
+    assert "Softmax" not in {node.op_type for node in model.graph.node}
 
 
 def test_tensorrt_gets_symmetric_signed_grids(trained: Callable[[str], Trained], shapes: Path, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from yolo_qreg.export.graph import Held, PackedWeight
 from yolo_qreg.export.plain import output_path
 from yolo_qreg.export.ranges import PICTURE_GRID, UNSIGNED_LEVELS, Grid, calibrate
 from yolo_qreg.export.runtimes import Kernels, Picture, check_openvino, ort_kernels, run, run_openvino
+from yolo_qreg.export.softmax import write_out_softmax
 from yolo_qreg.files import scratch_folder, write_atomic, write_text
 from yolo_qreg.host import checkpoint, exporting
 from yolo_qreg.host.datasets import resolve_data
@@ -234,6 +235,7 @@ def _quantize(
     if runtime == "ort":
         scales = {f"{layer}.weight": weight.scale for layer, weight in weights.items()}
         quantize_biases(found, grids, {conv.input[1]: scales[conv.input[1]] for conv in layout.convs})
+        write_out_softmax(found)
     held = {
         "format": graph.FORMAT,
         "kind": "int8",

@@ -28,6 +28,7 @@ from yolo_qreg.export.graph import PackedWeight, stored_bytes
 from yolo_qreg.export.notes import check_note, check_size, contents, note_file, to_text, versions
 from yolo_qreg.export.plain import output_path
 from yolo_qreg.export.runtimes import Picture, run
+from yolo_qreg.export.softmax import write_out_softmax
 from yolo_qreg.export.weights import Weights
 from yolo_qreg.files import write_atomic, write_text
 from yolo_qreg.host import exporting
@@ -65,6 +66,7 @@ def to_onnx(source: Path, out: Path | None = None, *, imgsz: int | None = None, 
         found = exact.graph()
         packed = exact.integers(found)
         graph.replace_weights(found, {f"{layer}.weight": weight for layer, weight in packed.items()})
+        write_out_softmax(found)
         _note(found, exact.weights, packed)
         written = Path(folder) / "packed.onnx"
         onnx.save(found, str(written))
