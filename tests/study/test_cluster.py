@@ -24,9 +24,10 @@ from yolo_qreg.evaluation.config import Settings
 from yolo_qreg.evaluation.evaluate import fill, prepare
 from yolo_qreg.evaluation.models import subjects
 from yolo_qreg.shipped import shipped
-from yolo_qreg.study import node
-from yolo_qreg.study.cluster import Cluster, Share, _portable, share_of, store
 from yolo_qreg.study.plan import Study
+from yolo_qreg.study.ray import node
+from yolo_qreg.study.ray.cluster import Cluster, Share, _portable, share_of
+from yolo_qreg.study.ray.keeper import store
 from yolo_qreg.trust import trusted
 
 MINUTES = 60

@@ -249,7 +249,7 @@ def check_values(study: Study, device: str) -> None:
 def _site(address: str | None, jobs: int, device: str, share: bool) -> Site:
     if address is None:
         return Machine(jobs, device, share=share)
-    from yolo_qreg.study.cluster import Cluster
+    from yolo_qreg.study.ray.cluster import Cluster
 
     return Cluster.connect(address, jobs, device)
 

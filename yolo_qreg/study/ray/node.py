@@ -1,4 +1,4 @@
-"""What the nodes of a cluster do: they get everything as values and return everything as values.
+"""Tasks of Ray, as a machine of the cluster does them: they get everything as values and return everything as values.
 
 Nodes need not share a file system with the study; they need this package and, unless it is made on first use, the data
 set at the same place.
@@ -17,8 +17,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from tempfile import gettempdir
+from typing import Any
 
 from yolo_qreg import __version__
 from yolo_qreg.data.shapes import cache_folder
@@ -140,6 +142,17 @@ def train(job: TrainingJob, files: Files) -> Iterator[Delivery]:
             yield Delivery({}, ENDED, 0)
         else:
             yield from _watch(study, place)
+
+
+def train_there(job: TrainingJob, folder: Path, keeper: Any) -> int:
+    """Do a training on a node, send its files to the keeper as epochs end, and return its status."""
+    ray: Any = import_module("ray")
+    status = None
+    for delivery in train(job, ray.get(keeper.begin.remote(folder))):
+        ray.get(keeper.take.remote(folder, delivery))
+        status = delivery.status
+    assert status is not None
+    return status
 
 
 def _watch(study: Study, place: Place) -> Iterator[Delivery]:

@@ -18,11 +18,11 @@ from typing import Any, BinaryIO
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.cells import Cells
 from yolo_qreg.evaluation.evaluate import Evaluation
-from yolo_qreg.files import write_atomic
 from yolo_qreg.progress import Watch
-from yolo_qreg.study import node
 from yolo_qreg.study.plan import Study
-from yolo_qreg.study.runs import LOG, Place
+from yolo_qreg.study.ray import node
+from yolo_qreg.study.ray.keeper import Keeper, store
+from yolo_qreg.study.runs import Place
 from yolo_qreg.study.training import INTERRUPTED, Fill
 from yolo_qreg.trust import trusted
 
@@ -79,41 +79,6 @@ def share_of(machines: Sequence[Mapping[str, float]], jobs: int, gpus: bool) -> 
     devices = [machine["GPU"] if gpus else 1 for machine in able]
     cpus = min(machine["CPU"] // (count * jobs) for machine, count in zip(able, devices, strict=True))
     return Share(max(1, int(cpus)), 1 / jobs if gpus else 0.0)
-
-
-class Keeper:
-    """Stands beside the folder of the study, as an actor of Ray, and stores what trainings send."""
-
-    def __init__(self) -> None:
-        self._begun: set[Path] = set()
-
-    def begin(self, folder: Path) -> node.Files:
-        """Return the files of a run folder, for a training that begins or begins again."""
-        if folder in self._begun:
-            _append(folder / LOG, b"\nlost with its machine, and begun again from here\n")
-        self._begun.add(folder)
-        return node.read_files(folder)
-
-    def take(self, folder: Path, delivery: node.Delivery) -> None:
-        """Store what an epoch changed."""
-        store(delivery.files, folder)
-        _append(folder / LOG, delivery.log)
-
-
-def _append(path: Path, text: bytes) -> None:
-    with path.open("ab") as log:
-        log.write(text)
-
-
-def train_there(job: node.TrainingJob, folder: Path, keeper: Any) -> int:
-    """Do a training on a node, send its files to the keeper as epochs end, and return its status."""
-    ray: Any = import_module("ray")
-    status = None
-    for delivery in node.train(job, ray.get(keeper.begin.remote(folder))):
-        ray.get(keeper.take.remote(folder, delivery))
-        status = delivery.status
-    assert status is not None
-    return status
 
 
 @dataclass(slots=True)
@@ -200,7 +165,7 @@ class Cluster:
         Raises:
             InputError: It cannot be done.
         """
-        remote = self.ray.remote(**self.share.options, max_retries=LOSSES)(train_there)
+        remote = self.ray.remote(**self.share.options, max_retries=LOSSES)(node.train_there)
         study, model = _portable(study)
         job = node.TrainingJob(study, place.run, model, node.fingerprint(study), trusted())
         task = remote.remote(job, place.folder, self.keeper)
@@ -302,12 +267,6 @@ def _knock(address: str) -> None:
 
 def _release(ray: Any) -> tuple[int, ...]:
     return tuple(int(part) for part in ray.__version__.split(".")[:2])
-
-
-def store(files: node.Files, folder: Path) -> None:
-    """Write what came back, each file whole or as it was; last.pt, which continues a training, after all others."""
-    for name, content in sorted(files.items(), key=lambda entry: entry[0] == node.LAST):
-        write_atomic(folder / name, lambda file, content=content: file.write(content))  # type: ignore[misc]
 
 
 def _portable(study: Study) -> tuple[Study, bytes | None]:
