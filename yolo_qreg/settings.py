@@ -19,6 +19,8 @@ import yaml
 
 from yolo_qreg.errors import InputError, did_you_mean
 
+DEFAULT_SIZE = 640
+"""Longer side of pictures in pixels, as the host has it, where nothing says another."""
 OPTIONS = {"data": "--data", "model": "--model", "seed": "--seed", "resume": "--resume"}
 """Settings of the host that are options of ours."""
 FIXED = {"task": "detect", "mode": "train"}

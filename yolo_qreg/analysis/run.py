@@ -12,7 +12,6 @@ from yolo_qreg.analysis.network import Network, load_network
 from yolo_qreg.analysis.parts import Laboratory, Part, Pictures, do_missing
 from yolo_qreg.analysis.records import Analysis, ModelAnalysis, NoiseRow, RiseRow, Sharpness, row_from
 from yolo_qreg.errors import InputError
-from yolo_qreg.evaluation.choice import DEFAULT_SIZE
 from yolo_qreg.evaluation.material import check_names
 from yolo_qreg.evaluation.models import Subject, single_class, subjects, training_data, training_size
 from yolo_qreg.files import check_writable, sweep
@@ -21,6 +20,7 @@ from yolo_qreg.host.differentiable import labelled_batches
 from yolo_qreg.host.predict import device_of
 from yolo_qreg.progress import Tell, Watch
 from yolo_qreg.sealed import read_sealed, write_sealed
+from yolo_qreg.settings import DEFAULT_SIZE
 
 PARTS = "parts"
 """Folder of what is finished."""

@@ -30,7 +30,6 @@ from yolo_qreg.analysis.sensitivity_config import SensitivityConfig
 from yolo_qreg.analysis.sensitivity_record import FILE, LayerCost, Sensitivity
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.average_precision import average_precision, mean_of_defined
-from yolo_qreg.evaluation.choice import DEFAULT_SIZE
 from yolo_qreg.evaluation.detections import Detections, GroundTruth, is_box
 from yolo_qreg.evaluation.matching import match
 from yolo_qreg.evaluation.material import check_names
@@ -45,6 +44,7 @@ from yolo_qreg.host.scored import Scored
 from yolo_qreg.progress import Tell, Watch
 from yolo_qreg.quant.registry import METHODS, quantizer_class
 from yolo_qreg.sealed import write_sealed
+from yolo_qreg.settings import DEFAULT_SIZE
 
 PARTS = "layers"
 """Folder of what is finished: one file for each layer."""

@@ -22,8 +22,8 @@ from yolo_qreg.host.history import read_run
 from yolo_qreg.host.predict import device_type
 from yolo_qreg.progress import Tell
 from yolo_qreg.quant.registry import FLOAT_BITS
+from yolo_qreg.settings import DEFAULT_SIZE
 
-DEFAULT_SIZE = 640
 MOST_DIFFERENCES = 6
 """That are said in one line; run.json has all."""
 

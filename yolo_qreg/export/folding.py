@@ -26,13 +26,13 @@ from yolo_qreg.export.runtimes import Picture
 from yolo_qreg.export.weights import Weights, read_checkpoint
 from yolo_qreg.host import build, checkpoint, exporting
 from yolo_qreg.quant.registry import quantizer_class
+from yolo_qreg.settings import DEFAULT_SIZE
 
 OPSET = 18
 CHECKED = 8
 """Pictures on which an export is compared."""
 CLOSE = 1e-4
 """Largest difference between a packed weight and the float one it replaces, relative to the layer's largest."""
-DEFAULT_SIZE = 640
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

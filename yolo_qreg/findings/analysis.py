@@ -214,7 +214,7 @@ class Rank:
     correlation: Estimate | None
 
 
-def ranks(found: Analysis) -> tuple[Rank, ...]:
+def rank_correlations(found: Analysis) -> tuple[Rank, ...]:
     """Return every measure against every gap that is known of some models."""
     made = []
     for name in GAPS:

@@ -13,10 +13,8 @@ import click
 
 from yolo_qreg.analysis.records import Analysis
 from yolo_qreg.files import write_text
-from yolo_qreg.findings import analysis as findings
-from yolo_qreg.findings.analysis import GAPS
-from yolo_qreg.report import analysis_panels as panels
-from yolo_qreg.report import analysis_tables as tables
+from yolo_qreg.findings.analysis import GAPS, overall, rank_correlations
+from yolo_qreg.report import analysis_panels, analysis_tables
 from yolo_qreg.report.figures import Sheet, write_figures
 from yolo_qreg.report.page import PAGE, render
 from yolo_qreg.report.palette import Name, check
@@ -25,12 +23,12 @@ from yolo_qreg.report.table import Table
 from yolo_qreg.report.text import file_names
 
 FILES = {
-    "noise.csv": tables.noise_rows,
-    "theorem.csv": tables.rise_rows,
-    "fits.csv": tables.fits,
-    "sharpness.csv": tables.sharpness,
-    "profiles.csv": tables.profile_rows,
-    "ranks.csv": tables.ranks,
+    "noise.csv": analysis_tables.noise_rows,
+    "theorem.csv": analysis_tables.rise_rows,
+    "fits.csv": analysis_tables.fits,
+    "sharpness.csv": analysis_tables.sharpness,
+    "profiles.csv": analysis_tables.profile_rows,
+    "ranks.csv": analysis_tables.ranks,
 }
 """What stands beside the page, and what makes it."""
 RANKS_PER_ROW = 4
@@ -62,23 +60,23 @@ def write_analysis_report(found: Analysis, out: Path, palette: str = "paper") ->
 
 def document(found: Analysis, colours: Name) -> str:
     """Return the page as text."""
-    titles = tables.titles(found)
-    plots = {model.name: panels.theorem_plots(model) for model in found.models}
+    titles = analysis_tables.titles(found)
+    plots = {model.name: analysis_panels.theorem_plots(model) for model in found.models}
     return render(
         "analysis",
         colours,
         found=found,
         titles=titles,
-        noise=panels.noise_charts(found, titles),
-        noise_table=tables.noise(found),
+        noise=analysis_panels.noise_charts(found, titles),
+        noise_table=analysis_tables.noise(found),
         plots={name: shown for name, shown in plots.items() if shown},
-        rises=tables.rises(found),
-        fits=tables.fits(found),
-        profile=panels.profile_chart(found, titles),
-        sharpness=_in_two(tables.sharpness(found)),
-        gaps={GAPS[gap]: shown for gap in GAPS if (shown := panels.rank_plots(found, titles, gap))},
-        ranks=tables.ranks(found),
-        overall=findings.overall(found),
+        rises=analysis_tables.rises(found),
+        fits=analysis_tables.fits(found),
+        profile=analysis_panels.profile_chart(found, titles),
+        sharpness=_in_two(analysis_tables.sharpness(found)),
+        gaps={GAPS[gap]: shown for gap in GAPS if (shown := analysis_panels.rank_plots(found, titles, gap))},
+        ranks=analysis_tables.ranks(found),
+        overall=overall(found),
         files=list(FILES),
         setup=found.setup,
     )
@@ -91,12 +89,12 @@ def _in_two(data: Table) -> tuple[Table, Table]:
 
 def sheets(found: Analysis) -> tuple[Sheet, ...]:
     """Return what OUT/figures holds, as far as there is something to show."""
-    titles = tables.titles(found)
+    titles = analysis_tables.titles(found)
     files = file_names([model.name for model in found.models])
-    made = [Sheet("noise", panels.noise_charts(found, titles), 2)]
-    made += [Sheet(f"theorem-{files[model.name]}", panels.theorem_plots(model), 2) for model in found.models]
-    made.append(Sheet("directions", (panels.profile_chart(found, titles),)))
-    made += [Sheet(f"ranks-{gap}", panels.rank_plots(found, titles, gap), RANKS_PER_ROW) for gap in GAPS]
+    made = [Sheet("noise", analysis_panels.noise_charts(found, titles), 2)]
+    made += [Sheet(f"theorem-{files[model.name]}", analysis_panels.theorem_plots(model), 2) for model in found.models]
+    made.append(Sheet("directions", (analysis_panels.profile_chart(found, titles),)))
+    made += [Sheet(f"ranks-{gap}", analysis_panels.rank_plots(found, titles, gap), RANKS_PER_ROW) for gap in GAPS]
     return tuple(sheet for sheet in made if sheet.panels)
 
 
@@ -108,14 +106,14 @@ def print_analysis_summary(found: Analysis, echo: Callable[[str], object] = clic
         echo: What prints a line.
     """
     blocks: dict[str, Table] = {
-        "Noise of quantized weights": tables.noise(found).without("own", "lowest", "highest"),
-        "Noise in all layers at once: predicted by the theorem, and measured": tables.rises(found),
-        "Single layers: slope of measured over predicted, logarithms": tables.fits(found),
-        "Rise of the loss around the weights": _in_two(tables.sharpness(found))[0],
-        "Derivatives of the loss, of weights in units of their layer": _in_two(tables.sharpness(found))[1],
+        "Noise of quantized weights": analysis_tables.noise(found).without("own", "lowest", "highest"),
+        "Noise in all layers at once: predicted by the theorem, and measured": analysis_tables.rises(found),
+        "Single layers: slope of measured over predicted, logarithms": analysis_tables.fits(found),
+        "Rise of the loss around the weights": _in_two(analysis_tables.sharpness(found))[0],
+        "Derivatives of the loss, of weights in units of their layer": _in_two(analysis_tables.sharpness(found))[1],
     }
-    if any(rank.correlation for rank in findings.ranks(found)):
-        blocks["Rank correlation over models"] = tables.ranks(found)
+    if any(rank.correlation for rank in rank_correlations(found)):
+        blocks["Rank correlation over models"] = analysis_tables.ranks(found)
     for title, data in blocks.items():
         if data.rows and len(data.columns) > 1:
             for line in f"{title}\n{to_text(data)}\n".splitlines():

@@ -5,8 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from yolo_qreg.analysis.records import Analysis, ModelAnalysis
-from yolo_qreg.findings import analysis as findings
-from yolo_qreg.findings.analysis import KINDS, MEASURES, QUANTITIES, Kind, Quantity
+from yolo_qreg.findings.analysis import (
+    KINDS,
+    MEASURES,
+    QUANTITIES,
+    Kind,
+    Quantity,
+    fit,
+    mean_profile,
+    measured,
+    noise_summaries,
+    predicted,
+    rank_correlations,
+    single_layers,
+)
 from yolo_qreg.findings.names import kind_of, method_title
 from yolo_qreg.report.panels import Chart, Line, Mark, Scatter
 from yolo_qreg.report.text import interval, number
@@ -27,7 +39,7 @@ def _noise_chart(found: Analysis, titles: Mapping[str, str], method: str) -> Cha
     for index, model in enumerate(found.models):
         known = sorted(
             (s.bits, s.sqnr_db, s.lowest_db, s.highest_db)
-            for s in findings.noise_summaries(model)
+            for s in noise_summaries(model)
             if s.method == method and None not in (s.bits, s.sqnr_db)  # a plan has no place on this axis
         )
         if not known:
@@ -52,13 +64,13 @@ def _theorem_plot(model: ModelAnalysis, quantity: Quantity, kind: Kind) -> Scatt
     colours = _colours(model)
     marks = tuple(
         Mark(x, y, colours[row.method, row.bits], f"{row.layer}, {kind_of(row.method, row.bits)}: {y:.3g}")
-        for row in findings.single_layers(model.rises)
-        if (x := findings.predicted(row, quantity)) > 0 and (y := findings.measured(row, quantity, kind)) > 0
+        for row in single_layers(model.rises)
+        if (x := predicted(row, quantity)) > 0 and (y := measured(row, quantity, kind)) > 0
     )
     if not marks:
         return None
-    fit = findings.fit(model.rises, quantity, kind)
-    slope = f": slope {number(fit.slope.value, 2)}, ratio {fit.ratio:.2g}" if fit else ""
+    line = fit(model.rises, quantity, kind)
+    slope = f": slope {number(line.slope.value, 2)}, ratio {line.ratio:.2g}" if line else ""
     return Scatter(
         f"{AXES[quantity].capitalize()}, {BY[kind]}{slope}",
         marks,
@@ -81,7 +93,7 @@ def profile_chart(found: Analysis, titles: Mapping[str, str]) -> Chart:
         sharp = model.sharpness
         rises = [[value - sharp.training_loss for value in losses] for losses in sharp.profiles]
         band = tuple((min(values), max(values)) for values in zip(*rises, strict=True))
-        lines.append(Line(titles[model.name], index, tuple(sharp.distances), findings.mean_profile(model), band=band))
+        lines.append(Line(titles[model.name], index, tuple(sharp.distances), mean_profile(model), band=band))
     ticks = tuple((distance, f"{distance:g}") for distance in (-0.4, -0.2, 0.0, 0.2, 0.4))
     label = "distance, in norms of filters"
     return Chart("Loss along random directions", tuple(lines), label, ticks, "rise of the loss", marked=False)
@@ -92,7 +104,7 @@ def rank_plots(found: Analysis, titles: Mapping[str, str], gap: str) -> tuple[Sc
     places = {model.name: index for index, model in enumerate(found.models)}
     names = tuple((titles[name], index) for name, index in places.items())
     plots = []
-    for rank in findings.ranks(found):
+    for rank in rank_correlations(found):
         if rank.correlation is None or rank.gap != gap:
             continue
         marks = tuple(Mark(x, y, places[name], f"{titles[name]}: {x:.3g}, {y:.3g}") for name, x, y in rank.points)

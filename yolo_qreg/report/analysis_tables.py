@@ -5,8 +5,21 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 
 from yolo_qreg.analysis.records import Analysis, ModelAnalysis, NoiseRow, RiseRow
-from yolo_qreg.findings import analysis as findings
-from yolo_qreg.findings.analysis import GAPS, KINDS, MEASURES, QUANTITIES, Fit, NoiseSummary, Rank
+from yolo_qreg.findings.analysis import (
+    GAPS,
+    KINDS,
+    MEASURES,
+    QUANTITIES,
+    Fit,
+    NoiseSummary,
+    Rank,
+    fit,
+    measured,
+    noise_summaries,
+    predicted,
+    rank_correlations,
+    whole,
+)
 from yolo_qreg.findings.names import kind_of
 from yolo_qreg.report.table import (
     Cell,
@@ -67,7 +80,7 @@ def noise(found: Analysis) -> Table:
         )
         return Row(cells)
 
-    return table(columns, (row(m, entry) for m in found.models for entry in findings.noise_summaries(m)))
+    return table(columns, (row(m, entry) for m in found.models for entry in noise_summaries(m)))
 
 
 def rises(found: Analysis) -> Table:
@@ -87,11 +100,11 @@ def rises(found: Analysis) -> Table:
         cells = [text_cell(model.name), kind_cell(entry.method, entry.bits)]
         for quantity in QUANTITIES:
             error: float | None = getattr(entry, f"predicted_{quantity}_error")
-            cells.append(significant(findings.predicted(entry, quantity), error))
-            cells += [significant(findings.measured(entry, quantity, kind)) for kind in KINDS]
+            cells.append(significant(predicted(entry, quantity), error))
+            cells += [significant(measured(entry, quantity, kind)) for kind in KINDS]
         return Row((*cells, significant(entry.first_order)))
 
-    return table(columns, (row(m, entry) for m in found.models for entry in findings.whole(m.rises)))
+    return table(columns, (row(m, entry) for m in found.models for entry in whole(m.rises)))
 
 
 def fits(found: Analysis) -> Table:
@@ -124,7 +137,7 @@ def fits(found: Analysis) -> Table:
             for model in found.models
             for quantity in QUANTITIES
             for kind in KINDS
-            if (entry := findings.fit(model.rises, quantity, kind))
+            if (entry := fit(model.rises, quantity, kind))
         ),
     )
 
@@ -164,11 +177,10 @@ def sharpness(found: Analysis) -> Table:
 
 def ranks(found: Analysis) -> Table:
     """Return how each measure goes with each gap over models."""
+    by_place = {(rank.measure, rank.gap): rank for rank in rank_correlations(found)}
+    known = {gap for _, gap in by_place}
     columns = [Column("measure", "measure", words=True)]
-    columns += [
-        Column(gap, title) for gap, title in GAPS.items() if any(rank.gap == gap for rank in findings.ranks(found))
-    ]
-    by_place = {(rank.measure, rank.gap): rank for rank in findings.ranks(found)}
+    columns += [Column(gap, title) for gap, title in GAPS.items() if gap in known]
     return table(
         columns,
         (

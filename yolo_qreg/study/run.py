@@ -14,7 +14,7 @@ from yolo_qreg.evaluation.results import Results
 from yolo_qreg.files import sweep
 from yolo_qreg.progress import Tell, teller, watched
 from yolo_qreg.quant.registry import FLOAT_BITS
-from yolo_qreg.settings import check_settings
+from yolo_qreg.settings import DEFAULT_SIZE, check_settings
 from yolo_qreg.study.plan import PLAN, Study, load_study, note_plan, study_from
 from yolo_qreg.study.runs import Place, Progress, check_same, places, whereabouts
 from yolo_qreg.study.sharing import check_shareable
@@ -24,7 +24,6 @@ from yolo_qreg.study.transfer import adopted, take_over, write_manifest
 if TYPE_CHECKING:
     from yolo_qreg.progress import Watch
 
-DEFAULT_SIZE = 640
 Part = Literal["all", "train", "evaluate"]
 """What of a study is done."""
 
