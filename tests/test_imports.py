@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,18 @@ def test_only_the_host_folder_imports_the_host(name: str) -> None:
     """Ultralytics is imported in `host` and nowhere else."""
     if part_of(name) != "host":
         assert not {t for t in imports(MODULES[name]) if t.split(".")[0] == "ultralytics"}
+
+
+SCRIPTS = sorted(path for folder in ("benchmarks", "tools") for path in (ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_scripts_import_what_is_there(path: Path) -> None:
+    """Scripts that take hours follow the package: what they import from it, within functions too, has that name."""
+    for target in imports(path):
+        if target.split(".")[0] in {"yolo_qreg", "corruptions"} and "." in target:
+            module, _, name = target.rpartition(".")
+            assert hasattr(import_module(module), name) or find_spec(target), target
 
 
 def test_the_package_itself_imports_nothing_heavy() -> None:
