@@ -86,6 +86,7 @@ class Plan:
     Attributes:
         out: Folder of all results.
         data: The data set.
+        test: The data set whose `val` split is evaluated on.
         model: What the FP32 models begin with.
         settings: Of the host, for all trainings.
         epochs: Of each quantized training.
@@ -94,6 +95,7 @@ class Plan:
 
     out: Path
     data: str
+    test: str
     model: str
     settings: Mapping[str, Any]
     epochs: int
@@ -137,7 +139,7 @@ def blocks(tune: int, only: tuple[str, ...]) -> Iterator[tuple[str, int, dict[st
 def measure(plan: Plan, folder: Path, runs: Mapping[str, Path], settings: Mapping[str, Any]) -> Results:
     """Evaluate runs by name against the plain one; what was evaluated is read."""
     others = [run for name, run in runs.items() if name != PLAIN]
-    return evaluate(EvalConfig(weights=others, baseline=runs[PLAIN], data=plan.data, out=folder, **settings))
+    return evaluate(EvalConfig(weights=others, baseline=runs[PLAIN], data=plan.test, out=folder, **settings))
 
 
 def row(name: str, by_seed: Mapping[int, Mapping[str, Any]]) -> str:
@@ -170,6 +172,7 @@ def found_in(results: Results, runs: Mapping[str, Path]) -> dict[str, dict[str, 
 
 @click.command(help=__doc__, context_settings={"ignore_unknown_options": False})
 @click.option("--data", required=True, help="voc, shapes or a YAML file.")
+@click.option("--test", help="Data set whose `val` split is evaluated on; by default --data.")
 @click.option("--model", required=True, help="What the FP32 models begin with.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("remedies"), show_default=True)
 @click.option("--seeds", default="0,1", show_default=True)
@@ -189,6 +192,7 @@ def found_in(results: Results, runs: Mapping[str, Path]) -> dict[str, dict[str, 
 @click.argument("settings", nargs=-1)
 def main(
     data: str,
+    test: str | None,
     model: str,
     out: Path,
     seeds: str,
@@ -203,12 +207,14 @@ def main(
     settings: tuple[str, ...],
 ) -> None:
     """Train, evaluate and print."""
-    plan = Plan(out, data, model, parse_settings(settings), epochs, fp32_epochs)
+    plan = Plan(out, data, test or data, model, parse_settings(settings), epochs, fp32_epochs)
     seen = {
         "corruptions": corruptions.split(","),
         "severities": (3,),
         "limit": limit,
         "imgsz": plan.settings.get("imgsz"),
+        "workers": plan.settings.get("workers"),
+        "device": str(plan.settings.get("device", "")),
     }
     numbers = [int(word) for word in seeds.split(",")]
     for method, width, chosen in blocks(tune, only):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from io import BytesIO
 from typing import Any
 
 import cv2
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 
 from corruptions.draws import Draws
@@ -123,18 +121,62 @@ def _jitter_corners(image: Image, bound: float, draws: Draws) -> Field:
 
 
 def pixelate(image: Image, level: Share, draws: Draws) -> Image:
-    """Shrink by box averaging, enlarge by repeating pixels; Pillow's boxes, which end on whole pixels."""
+    """Shrink by box averaging, enlarge by repeating pixels, to the bytes of the reference's Pillow.
+
+    Its boxes end on whole pixels, and are averaged across, rounded, then down. Later releases of Pillow take a picture
+    of more than twice its width down first, which moves values by a level.
+    """
     height, width = image.shape[:2]
-    small = PIL.Image.fromarray(image).resize(
-        (int(width * level.side), int(height * level.side)), PIL.Image.Resampling.BOX
-    )
-    return np.array(small.resize((width, height), PIL.Image.Resampling.NEAREST))
+    columns, rows = int(width * level.side), int(height * level.side)
+    small = _averaged(cv2.transpose(_averaged(cv2.transpose(image), columns)), rows)
+    wide = cv2.transpose(small).take(_repeats(columns, width), axis=0)
+    return cv2.transpose(wide).take(_repeats(rows, height), axis=0)
+
+
+def _averaged(image: Image, count: int) -> Image:
+    """Return `count` means of rows, halves rounded up; down, where memory is in a row, is the fast way."""
+    first, sizes = _boxes(len(image), count)
+    rows = image.reshape(len(image), -1)
+    means = np.empty((count, rows.shape[1]), np.uint8)
+    for size in np.unique(sizes):
+        which = np.flatnonzero(sizes == size)
+        top = first[which]
+        total = np.add(rows.take(top, axis=0), 0 if size == 1 else rows.take(top + 1, axis=0), dtype=np.uint16)
+        for offset in range(2, size):
+            total += rows.take(top + offset, axis=0)
+        means[which] = cv2.convertScaleAbs(total, alpha=1 / size, beta=_OVER_HALF)
+    return means.reshape(count, *image.shape[1:])
+
+
+_OVER_HALF = 0.001
+"""Added before OpenCV rounds halves to even, so that it rounds them up; no other mean is that near to a half."""
+
+
+@lru_cache(maxsize=64)
+def _boxes(length: int, count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the first row of each box and how many it has: those whose centres are in the box, as Pillow tells."""
+    scale = length / count
+    centres = (np.arange(count) + 0.5) * scale
+    first = (centres - 0.5 * scale + 0.5).astype(np.intp)
+    last = np.minimum((centres + 0.5 * scale + 0.5).astype(np.intp), length) - 1
+    first += (first - centres + 0.5) * (1 / scale) <= -0.5
+    last -= (last - centres + 0.5) * (1 / scale) > 0.5
+    return first, last + 1 - first
+
+
+@lru_cache(maxsize=64)
+def _repeats(count: int, length: int) -> NDArray[np.intp]:
+    """Return the row of `count` that is nearest to each of `length`, places added up as Pillow does."""
+    step = count / length
+    steps = np.full(length, step)
+    steps[0] = step * 0.5
+    return np.cumsum(steps).astype(np.intp)
 
 
 def jpeg_compression(image: Image, level: Jpeg, draws: Draws) -> Image:
-    """Compress and decompress, by Pillow's libjpeg."""
-    stream = BytesIO()
-    picture = PIL.Image.fromarray(image if image.ndim == 3 else cv2.merge([image] * 3))
-    picture.save(stream, "JPEG", quality=level.quality)
-    decoded = PIL.Image.open(stream)
-    return np.array(decoded if image.ndim == 3 else decoded.convert("L"))
+    """Compress and decompress, by OpenCV's libjpeg-turbo: Pillow's bytes in half the time, without its copies."""
+    colour = image.ndim == 3
+    quality = [cv2.IMWRITE_JPEG_QUALITY, level.quality]
+    _, stream = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if colour else image, quality)
+    decoded = cv2.imdecode(stream, cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE)
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB, dst=decoded) if colour else decoded

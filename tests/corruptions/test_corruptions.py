@@ -122,6 +122,15 @@ def test_defocus_needs_no_margin(severity: int) -> None:
     assert off.max() <= 1.01
 
 
+def test_defocus_has_no_weights_that_count_for_nothing() -> None:
+    """Traces beyond the least disc would make a wall beside something darker a level darker than it is."""
+    image = np.full((64, 64), 200, np.uint8)
+    image[:, :32] = 40
+    blurred = corrupt(image, "defocus_blur", 1)
+    assert (blurred[:, 35:] == 200).all()
+    assert (blurred[:, 32:35] < 200).all()
+
+
 @pytest.mark.parametrize(("severity", "layers"), [(1, 12), (2, 16), (3, 11), (4, 13), (5, 11)])
 def test_zoom_blur_has_the_published_number_of_layers(severity: int, layers: int) -> None:
     """Floating-point steps give one layer more than the ends suggest, and the last lies beyond the stated end."""
@@ -392,13 +401,29 @@ def test_pixelate_averages_whole_boxes() -> None:
     assert np.abs(blocks[:, 0, :, 0] - means).max() <= 1
 
 
+@pytest.mark.parametrize("shape", [(64, 96, 3), (34, 37), (131, 52, 3), (52, 131), (40, 371, 3), (220, 259)])
+def test_pixelate_is_that_of_pillow(shape: tuple[int, ...]) -> None:
+    """Boxes across, then down: Pillow 10's order for any shape, later ones take a tall picture down first."""
+    image = rng().integers(0, 256, shape).astype(np.uint8)
+    for severity in range(1, 6):
+        height, width = (int(side * level("pixelate", severity).side) for side in shape[:2])
+        small = PIL.Image.fromarray(image)
+        for size in ((width, shape[0]), (width, height)):
+            small = small.resize(size, PIL.Image.Resampling.BOX)
+        expected = small.resize(shape[1::-1], PIL.Image.Resampling.NEAREST)
+        np.testing.assert_array_equal(corrupt(image, "pixelate", severity), np.array(expected))
+
+
+@pytest.mark.parametrize("shape", [(48, 64, 3), (33, 75)], ids=["colour", "grey"])
 @pytest.mark.parametrize(("severity", "quality"), [(1, 25), (5, 7)])
-def test_jpeg_is_that_of_pillow(severity: int, quality: int) -> None:
-    """Same codec, same quality, RGB order."""
-    image = cv2.blur(rng().integers(0, 256, (48, 64, 3)).astype(np.uint8), (5, 5))
+def test_jpeg_is_that_of_pillow(severity: int, quality: int, shape: tuple[int, ...]) -> None:
+    """Same codec, same quality, RGB order; a grey picture has three equal channels in between, as in the reference."""
+    image = cv2.blur(rng().integers(0, 256, shape).astype(np.uint8), (5, 5))
     stream = io.BytesIO()
-    PIL.Image.fromarray(image).save(stream, "JPEG", quality=quality)
-    np.testing.assert_array_equal(corrupt(image, "jpeg_compression", severity), np.array(PIL.Image.open(stream)))
+    PIL.Image.fromarray(image).convert("RGB").save(stream, "JPEG", quality=quality)
+    decoded = PIL.Image.open(stream)
+    expected = np.array(decoded if image.ndim == 3 else decoded.convert("L"))
+    np.testing.assert_array_equal(corrupt(image, "jpeg_compression", severity), expected)
 
 
 # ------------------------------------------------------------------------------------------------------ parameters
