@@ -35,6 +35,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # before this folder, whose corruptions.py is this file
+
+from corruptions import CORRUPTIONS  # noqa: E402
+
 WORKER = "benchmarks.corruptions_worker"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 SIZES = ((500, 375), (640, 640))
@@ -48,8 +52,6 @@ SHORT_ROUNDS = 5
 """How many times as many rounds there are where the calls of all sides are short, and so noisy."""
 PUBLIC = ("imagecorruptions", "imgcorr", "imaug")
 FORKS = ("imgcorr", "imaug")
-SAME_CODE = ("pixelate", "jpeg_compression")
-"""All sides spend their time in the same code of Pillow."""
 
 Size = tuple[int, int]
 
@@ -254,7 +256,7 @@ def _cells(public: float, own: float) -> str:
 
 def measure_memory(pictures: dict[Size, list[str]], names: Sequence[str]) -> list[tuple[Size, str, int, int]]:
     """Return size, corruption, severity and bytes by which a call raises the peak, each in a fresh process."""
-    cases = [(name, MEMORY_SEVERITY) for name in names] + [(name, 5) for name in WIDE_KERNELS]
+    cases = [(name, MEMORY_SEVERITY) for name in names] + [(name, 5) for name in WIDE_KERNELS if name in names]
     jobs = [(size, name, level) for size in pictures for name, level in cases]
     results = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -317,6 +319,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_intermixed_args(argv)
     if args.rounds < 1:
         parser.error(f"--rounds {args.rounds} is no measurement; pass 1 or more")
+    if wrong := [name for name in args.only or () if name not in CORRUPTIONS]:
+        parser.error(f"--only {wrong[0]} is no corruption; name some of {', '.join(CORRUPTIONS)}")
+    args.only = args.only or list(CORRUPTIONS)
     args.sizes = args.sizes or (MEMORY_SIZES if args.memory else SIZES)
     return args
 
@@ -337,8 +342,7 @@ def run_times(args: argparse.Namespace, interpreter: Path, folder: Path) -> dict
             sides = {name: stack.enter_context(side(name, interpreter, first=place)) for name, place in public(forks)}
             sides["ours"] = stack.enter_context(side("ours", sys.executable, frost=frost))
             about = {name: running.ask() for name, running in sides.items()}
-            names = args.only or about["ours"]["names"]
-            results += measure_all(sides, names, {size: pictures[size]}, args)
+            results += measure_all(sides, args.only, {size: pictures[size]}, args)
     what = f"pictures: {len(args.pictures)}" if args.pictures else "a synthetic picture"
     print(f"{machine()}\n")
     for name, one in about.items():
@@ -347,9 +351,9 @@ def run_times(args: argparse.Namespace, interpreter: Path, folder: Path) -> dict
         f"{args.rounds} interleaved rounds ({args.rounds * SHORT_ROUNDS} where all take less than 20 ms, 1 over 3 s)"
     )
     print(f"- {what}; one thread; medians of processor time over {rounds}")
-    print(f"- about equal by design, the same codec: {', '.join(SAME_CODE)}\n")
+    print()
     for size in args.sizes:
-        print("\n".join(time_table(results, size, names, args.severities)))
+        print("\n".join(time_table(results, size, args.only, args.severities)))
     return {"versions": {name: one["versions"] for name, one in about.items()}, "times": [asdict(t) for t in results]}
 
 
@@ -358,7 +362,7 @@ def run_memory(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     pictures = write_pictures(args.pictures[:1], args.sizes, folder)
     with side("ours", sys.executable) as own:
         about = own.ask()
-    results = measure_memory(pictures, about["names"])
+    results = measure_memory(pictures, args.only)
     print(f"{machine()}\n\n- {describe(about['versions'])}")
     print("- peak of resident memory over what it was before the call, result included; one thread\n")
     print("\n".join(memory_table(results)))

@@ -3,7 +3,7 @@
     python -m benchmarks.corruptions_worker ours|imagecorruptions|imgcorr|imaug
 
 It runs in either environment, so it imports nothing that the reference's lacks. Each line on stdin is a request, each
-line on stdout its answer, both JSON: `{}` asks for versions and names, a picture with name, severity and seed for one
+line on stdout its answer, both JSON: `{}` asks for versions, a picture with name, severity and seed for one
 call, and `"memory": true` for the memory of that call instead of its time.
 """
 
@@ -30,18 +30,18 @@ Call = Callable[[np.ndarray, str, int, int], np.ndarray]
 WARM_UP_SIDE = 64
 
 
-def ours() -> tuple[Call, list[str]]:
-    """Return a call of this package and the names it knows."""
-    from corruptions import CORRUPTIONS, corrupt, rng_for
+def ours() -> Call:
+    """Return a call of this package."""
+    from corruptions import corrupt, rng_for
 
     def call(image: np.ndarray, name: str, severity: int, seed: int) -> np.ndarray:
         return corrupt(image, name, severity, rng_for(seed, "benchmark", name, severity))
 
-    return call, list(CORRUPTIONS)
+    return call
 
 
-def theirs(module: str) -> tuple[Call, list[str]]:
-    """Return a call of imagecorruptions, or of a fork of it, and the names it knows."""
+def theirs(module: str) -> Call:
+    """Return a call of imagecorruptions, or of a fork of it."""
     read = cv2.imread
     cv2.imread = lambda path, *args: read(str(path), *args)  # imagecorruptions-imaug names its textures by Path objects
     package = import_module(module)
@@ -50,7 +50,7 @@ def theirs(module: str) -> tuple[Call, list[str]]:
         np.random.seed(seed)  # noqa: NPY002  they draw from the global generator
         return package.corrupt(image, severity, name)
 
-    return call, list(package.get_corruption_names("all"))
+    return call
 
 
 SIDES = {
@@ -106,10 +106,10 @@ def _status(field: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
-def answer(request: dict[str, Any], side: str, call: Call, names: list[str]) -> dict[str, Any]:
+def answer(request: dict[str, Any], side: str, call: Call) -> dict[str, Any]:
     """Return the answer to one request."""
     if not request:
-        return {"versions": versions(side), "names": names}
+        return {"versions": versions(side)}
     image = picture(request["picture"])
     args = (request["name"], request["severity"], request["seed"])
     if request.get("memory"):
@@ -123,9 +123,9 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reference prints in some branches
     cv2.setNumThreads(1)
-    call, names = SIDES[side]()
+    call = SIDES[side]()
     for line in sys.stdin:
-        print(json.dumps(answer(json.loads(line), side, call, names)), file=answers, flush=True)
+        print(json.dumps(answer(json.loads(line), side, call)), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,9 @@ class Draws(Protocol):
     def normal(self, mean: float, sigma: float, shape: tuple[int, ...], window: Window | None = None) -> Field:
         """Return normal numbers, of the part `window` of a field of this shape."""
 
+    def whole_normal(self, sigma: float, shape: tuple[int, ...]) -> NDArray[np.int16]:
+        """Return normal numbers of mean 0, rounded down."""
+
     def pairs(self, side: int, count: int) -> NDArray[np.integer[Any]]:
         """Return `count` cells of a square of `side` cells a side, each as likely: side * row + column."""
 
@@ -87,12 +90,18 @@ class FastDraws:
     def normal(self, mean: float, sigma: float, shape: tuple[int, ...], window: Window | None = None) -> Field:
         if window is not None:
             shape = tuple(part.stop - part.start for part in window)
-        table = (mean + sigma * _normal_quantiles()).astype(np.float32)
-        field = np.empty(shape, np.float32)
-        flat = field.reshape(-1)
+        return self._looked_up((mean + sigma * _normal_quantiles()).astype(np.float32), shape)
+
+    def whole_normal(self, sigma: float, shape: tuple[int, ...]) -> NDArray[np.int16]:
+        return self._looked_up(np.floor(sigma * _normal_quantiles()).astype(np.int16), shape)
+
+    def _looked_up(self, table: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return entries of a table of 65,536, each as likely."""
+        found = np.empty(shape, table.dtype)
+        flat = found.reshape(-1)
         for part, words in self._blocks(flat.size, np.uint16):
             np.take(table, words, out=flat[part], mode="clip")
-        return field
+        return found
 
     def pairs(self, side: int, count: int) -> NDArray[np.integer[Any]]:
         cells = np.empty(count, np.uint16)
@@ -138,6 +147,9 @@ class ReferenceDraws:
     def normal(self, mean: float, sigma: float, shape: tuple[int, ...], window: Window | None = None) -> Field:
         field = self._rng.normal(mean, sigma, shape).astype(np.float32)
         return field if window is None else field[window]
+
+    def whole_normal(self, sigma: float, shape: tuple[int, ...]) -> NDArray[np.int16]:
+        return np.floor(self._rng.normal(0, sigma, shape)).astype(np.int16)
 
     def pairs(self, side: int, count: int) -> NDArray[np.integer[Any]]:
         columns_and_rows = self._rng.randint(-side // 2, side // 2, size=(count, 2)) + side // 2
