@@ -43,6 +43,8 @@ VARIANTS = {
     "dorefa 2": QuantConfig(method="dorefa", bits=2),
     "lsq 8": QuantConfig(method="lsq", bits=8),
     "lsq 4 per channel": QuantConfig(method="lsq", bits=4, per_channel=True),
+    "dorefa 4 per channel": QuantConfig(method="dorefa", bits=4, per_channel=True),
+    "ternary": QuantConfig(method="ternary", bits=2),
     "lsq 8, activations 8": QuantConfig(method="lsq", bits=8, activations=8),
 }
 

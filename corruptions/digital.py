@@ -178,5 +178,5 @@ def jpeg_compression(image: Image, level: Jpeg, draws: Draws) -> Image:
     colour = image.ndim == 3
     quality = [cv2.IMWRITE_JPEG_QUALITY, level.quality]
     _, stream = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if colour else image, quality)
-    decoded = cv2.imdecode(stream, cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE)
+    decoded: Any = cv2.imdecode(stream, cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE)
     return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB, dst=decoded) if colour else decoded

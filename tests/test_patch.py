@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.patch import QuantConv2d, bake, quantize_convs, quantized_layers
-from yolo_qreg.quant import dorefa, lsq
+from yolo_qreg.quant import dorefa, lsq, ternary
 from yolo_qreg.quant.base import FloatQuantizer, repeated
 from yolo_qreg.quant.dorefa import DoReFaQuantizer
+from yolo_qreg.quant.registry import quantizer_class
 from yolo_qreg.together import quantize_at_once, quantize_one_by_one
 
 GEOMETRIES: dict[str, dict[str, Any]] = {
@@ -32,8 +33,13 @@ CONFIGS = {
     "lsq-4": QuantConfig(method="lsq", bits=4),
     "lsq-3-channel": QuantConfig(method="lsq", bits=3, per_channel=True, init="mse"),
     "fixed-5": QuantConfig(method="fixed", bits=5),
+    "dorefa-4-channel": QuantConfig(bits=4, per_channel=True),
+    "ternary": QuantConfig(method="ternary", bits=2),
+    "ternary-channel": QuantConfig(method="ternary", bits=2, per_channel=True),
     "float": QuantConfig(bits=32),
 }
+TOGETHER = [name for name in CONFIGS if name not in {"dorefa-1", "float"}]
+"""Those that quantize all layers at once."""
 
 
 class Net(nn.Module):
@@ -318,20 +324,41 @@ def test_quantizing_all_layers_at_once_changes_no_bit(net: Net, config: QuantCon
     for other in (net, copied):
         found = trained(other)
         assert all(torch.equal(found[key], value) for key, value in expected.items())
-    at_once = config.bits not in (1, 32)
-    assert calls() == (2 * 6 if at_once else 0)
+    assert calls() == (2 * 6 if config in map(CONFIGS.get, TOGETHER) else 0)
 
 
-@pytest.mark.parametrize("name", ["dorefa-8", "lsq-4", "lsq-3-channel", "fixed-5"])
+@pytest.mark.parametrize("name", TOGETHER)
 def test_scales_repeated_as_on_a_gpu_change_no_bit(net: Net, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights and steps after training are those with scales that broadcast."""
     config = CONFIGS[name]
     quantize_convs(net, dict.fromkeys(NAMES, config.bits), config)
     expected = trained(deepcopy(net))
-    for module in (dorefa, lsq):
+    for module in (dorefa, lsq, ternary):
         monkeypatch.setattr(module, "spread", repeated)
     found = trained(net)
     assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_layers_with_channels_of_one_length_are_those_by_themselves(name: str) -> None:
+    """Weights, and gradients with ties at the maximum and with a dead channel and layer, to the bit."""
+    config, draws = CONFIGS[name], torch.Generator().manual_seed(3)
+    weights = [
+        torch.randn(shape, generator=draws) for shape in ((5, 4, 3, 3), (7, 36, 1, 1), (2, 4, 3, 3), (3, 1, 1, 1))
+    ]
+    weights[0][1].clamp_(-0.5, 0.5)
+    weights[1][2], weights[3][:] = 0, 0
+    kind = quantizer_class(config.method)
+    given: dict[str, Any] = {"per_channel": config.per_channel, "init": config.init, **config.options}
+    quantizers = [kind.for_weight(weight, config.bits, **given) for weight in weights]
+    grads = [torch.randn(weight.shape, generator=draws) for weight in weights]
+    found = []
+    for together in (False, True):
+        leaves = [weight.clone().requires_grad_() for weight in weights]
+        pairs = zip(quantizers, leaves, strict=True)
+        values = kind.together(quantizers, leaves) if together else [quantizer(leaf) for quantizer, leaf in pairs]
+        found.append([*values, *torch.autograd.grad(values, leaves, grads)])
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
 
 
 @pytest.mark.parametrize("options", [{"integer": 7}, {"integer": 3, "variant": "unet"}])
@@ -386,7 +413,7 @@ def test_an_exchanged_quantizer_is_used_at_once(net: Net) -> None:
         assert torch.equal(found, net(pictures))
 
 
-@pytest.mark.parametrize("name", ["dorefa-8", "lsq-4", "lsq-3-channel", "fixed-5"])
+@pytest.mark.parametrize("name", TOGETHER)
 def test_gradients_of_layers_at_once_can_be_differentiated(net: Net, name: str) -> None:
     """A penalty on gradients has the gradient that it has layer by layer."""
     config = CONFIGS[name]

@@ -6,7 +6,7 @@ Letters: O output channels, I input channels, K kernel side. A weight is float32
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
@@ -180,6 +180,27 @@ def repeated(scales: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor
     long = joined.repeat_interleave(repeats.to(joined.device), output_size=total)
     parts = torch.split(long, [weight.numel() for weight in weights])
     return [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]
+
+
+def of_channels(reduce: Callable[[Tensor], Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
+    """Return what `reduce` makes of the output channels of weights, [O] each, with few operations over all of them.
+
+    Channels with as many weights are taken together, so that only what has the same bits in any company will do:
+    extremes and counts, not sums of floats.
+
+    Args:
+        reduce: Maps rows [N, I K K] to [N].
+        weights: Of each layer.
+    """
+    members: dict[int, list[int]] = {}
+    for number, weight in enumerate(weights):
+        members.setdefault(weight[0].numel(), []).append(number)
+    found: dict[int, Tensor] = {}
+    for numbers in members.values():
+        parts = [weights[number].flatten(1) for number in numbers]
+        values = reduce(torch.cat(parts) if len(parts) > 1 else parts[0])
+        found.update(zip(numbers, torch.split(values, [len(part) for part in parts]), strict=True))
+    return [found[number] for number in range(len(weights))]
 
 
 class _StraightThrough(torch.autograd.Function):

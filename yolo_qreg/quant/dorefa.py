@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yolo_qreg.quant.base import WeightQuantizer, per_output_channel, spread, straight_through
+from yolo_qreg.quant.base import WeightQuantizer, of_channels, per_output_channel, spread, straight_through
 
 
 def dorefa_codes(weight: Tensor, bits: int, *, per_channel: bool = False) -> Tensor:
@@ -94,12 +94,16 @@ class _DoReFaTogether(torch.autograd.Function):
     """`_DoReFa` of many layers: each operation is one over all of them, but for the sums of gradients."""
 
     @staticmethod
-    def forward(ctx: Any, bits: int, *weights: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, bits: int, per_channel: bool, *weights: Tensor) -> tuple[Tensor, ...]:
         n: int = 2**bits - 1
         t = torch._foreach_tanh(weights)
-        peaks = torch.stack(torch._foreach_norm(t, math.inf))
+        if per_channel:
+            peaks = torch.cat(of_channels(lambda rows: torch.linalg.vector_norm(rows, math.inf, 1), t))
+        else:
+            peaks = torch.stack(torch._foreach_norm(t, math.inf))
         peaks = peaks.masked_fill(peaks < torch.finfo(peaks.dtype).tiny, 1.0)
-        wide = spread(peaks.unbind(), t)
+        wide = spread(torch.split(peaks, [len(weight) for weight in t]) if per_channel else peaks.unbind(), t)
+        ctx.per_channel = per_channel
         ctx.save_for_backward(*wide, *t, *weights)
         found = torch._foreach_div(t, torch._foreach_mul(wide, 2))
         torch._foreach_add_(found, 0.5)
@@ -112,16 +116,21 @@ class _DoReFaTogether(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        count, largest = len(grads), torch.finfo(grads[0].dtype).max
+        count, largest, per_channel = len(grads), torch.finfo(grads[0].dtype).max, ctx.per_channel
         peaks, t, weights = (ctx.saved_tensors[k * count : (k + 1) * count] for k in range(3))
         if torch.is_grad_enabled():  # to be differentiated: as layer by layer
             new = [torch.tanh(weight) for weight in weights]
-            return None, *(_gradient(g, v, _peak(v, False)) for g, v in zip(grads, new, strict=True))
+            return None, None, *(_gradient(g, v, _peak(v, per_channel)) for g, v in zip(grads, new, strict=True))
         value = torch._foreach_div(t, peaks)
         at_peak = torch._foreach_trunc(value)
-        flow = torch.stack([product.sum() for product in torch._foreach_mul(grads, value)])
-        sharers = torch.stack(torch._foreach_norm(at_peak, 1))
-        shares = torch._foreach_mul(at_peak, spread((flow / sharers.clamp_min(1)).unbind(), t))
+        products = torch._foreach_mul(grads, value)
+        if per_channel:
+            flow = [product.flatten(1).sum(1) for product in products]
+            sharers = of_channels(lambda rows: torch.linalg.vector_norm(rows, 1, 1), at_peak)
+        else:
+            flow, sharers = [product.sum() for product in products], [*torch._foreach_norm(at_peak, 1)]
+        share = torch._foreach_div(flow, torch._foreach_clamp_min(sharers, 1))
+        shares = torch._foreach_mul(at_peak, spread(share, t))
         found = torch._foreach_sub(grads, shares)
         torch._foreach_div_(found, peaks)
         torch._foreach_clamp_min_(found, -largest)
@@ -130,7 +139,7 @@ class _DoReFaTogether(torch.autograd.Function):
         torch._foreach_neg_(slope)
         torch._foreach_add_(slope, 1)
         torch._foreach_mul_(found, slope)
-        return None, *found
+        return None, None, *found
 
 
 class DoReFaQuantizer(WeightQuantizer):
@@ -157,13 +166,14 @@ class DoReFaQuantizer(WeightQuantizer):
         return dorefa(weight, self.bits, per_channel=self.per_channel)
 
     def group(self) -> Hashable:
-        """Return the width of a layer that has one peak; others are quantized alone."""
-        return None if self.bits == 1 or self.per_channel else self.bits
+        """Return the width, and whether channels have peaks of their own; at 1 bit layers are quantized alone."""
+        return None if self.bits == 1 else (self.bits, self.per_channel)
 
     @staticmethod
     def together(quantizers: Sequence[DoReFaQuantizer], weights: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Return the quantized weights of layers of one width."""
-        found: tuple[Tensor, ...] = _DoReFaTogether.apply(quantizers[0].bits, *weights)
+        """Return the quantized weights of layers of one group."""
+        first = quantizers[0]
+        found: tuple[Tensor, ...] = _DoReFaTogether.apply(first.bits, first.per_channel, *weights)
         return found
 
     def codes(self, weight: Tensor) -> Tensor:

@@ -5,13 +5,41 @@ Letters: O output channels, I input channels, K kernel side. Weights are float32
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from yolo_qreg.quant.base import WeightQuantizer, per_output_channel, straight_through
+from yolo_qreg.quant.base import WeightQuantizer, of_channels, per_output_channel, spread, straight_through
 
 THRESHOLD = 0.7
 """Of the mean magnitude: below it a weight is zero."""
+
+
+class _TernaryTogether(torch.autograd.Function):
+    """The values of many layers: operations over all of them, but for sums of magnitudes; gradients pass unchanged."""
+
+    @staticmethod
+    def forward(ctx: Any, per_channel: bool, *weights: Tensor) -> tuple[Tensor, ...]:
+        size = torch._foreach_abs(weights)
+        means = [one.flatten(1).mean(1) if per_channel else one.mean() for one in size]
+        kept = torch._foreach_sub(size, spread(torch._foreach_mul(means, THRESHOLD), size))
+        torch._foreach_sign_(kept)
+        torch._foreach_clamp_min_(kept, 0)  # 1 above the threshold, else 0
+        torch._foreach_mul_(size, kept)
+        sums = [one.flatten(1).sum(1) if per_channel else one.flatten().sum(-1) for one in size]
+        counts = of_channels(lambda rows: rows.sum(1), kept) if per_channel else [*torch._foreach_norm(kept, 1)]
+        scales = torch._foreach_div(sums, torch._foreach_clamp_min(counts, 1))
+        found = torch._foreach_sign(weights)
+        torch._foreach_mul_(found, kept)
+        torch._foreach_add_(found, 0.0)  # turns -0 into 0
+        torch._foreach_mul_(found, spread(scales, found))
+        return tuple(found)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *grads
 
 
 class TernaryQuantizer(WeightQuantizer):
@@ -32,6 +60,16 @@ class TernaryQuantizer(WeightQuantizer):
     def forward(self, weight: Tensor) -> Tensor:
         """Return the quantized weight."""
         return straight_through(weight, self.values(self.codes(weight), self.scale(weight), self.bits))
+
+    def group(self) -> Hashable:
+        """Return whether channels have scales of their own."""
+        return self.per_channel
+
+    @staticmethod
+    def together(quantizers: Sequence[TernaryQuantizer], weights: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return the quantized weights of layers of one group."""
+        found: tuple[Tensor, ...] = _TernaryTogether.apply(quantizers[0].per_channel, *weights)
+        return found
 
     def codes(self, weight: Tensor) -> Tensor:
         """Return 0, 1 or 2 for -a, 0 or a, as uint8."""
