@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from study_samples import sample_study, write_sample
@@ -82,6 +84,25 @@ def test_what_is_published(tool: ModuleType, tmp_path: Path, monkeypatch: pytest
     assert tool.blocks(tmp_path / "docs") == tool.blocks(tmp_path / "study")
 
 
+def assert_same(path: Path, text: str) -> None:
+    """Compare a table with the text of another; other releases of numpy and scipy round in other places."""
+
+    def cells(of: str) -> list[Any]:
+        return [number(cell) for row in csv.reader(of.splitlines()) for cell in row]
+
+    assert cells(path.read_text()) == [
+        pytest.approx(cell, rel=1e-9, abs=1e-12) if isinstance(cell, float) else cell for cell in cells(text)
+    ], path.name
+
+
+def number(cell: str) -> float | str:
+    """Return the value of a cell that is a number; other cells as they are."""
+    try:
+        return float(cell)
+    except ValueError:
+        return cell
+
+
 @pytest.mark.parametrize("name", ["overfitting", "voc-lite"])
 def test_the_report_can_be_written_from_what_is_published(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -92,7 +113,8 @@ def test_the_report_can_be_written_from_what_is_published(
     tables = {path.name: path.read_text() for path in (tmp_path / "study").glob("*.csv")}
     assert len(tables) == 5
     assert main(["report", str(tmp_path / "study")]) == 0
-    assert {path.name: path.read_text() for path in (tmp_path / "study").glob("*.csv")} == tables
+    for table, text in tables.items():
+        assert_same(tmp_path / "study" / table, text)
     assert (tmp_path / "study" / "report.html").is_file()
 
 
