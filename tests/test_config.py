@@ -53,6 +53,19 @@ REJECTED = [
     ),
     ({"widths": {"a": 32}}, "widths leave everything in float; for the FP32 twin drop them and use bits=32"),
     ({"widths": {"a": 4}, "bits": 3}, "bits=3 beside widths would mean nothing; drop one of them"),
+    (
+        {"method": "binaryconnect", "bits": 1, "options": {"test": "ensemble"}},
+        "options: test=ensemble averages networks with drawn weights; add draws=stochastic",
+    ),
+    (
+        {"method": "binaryconnect", "bits": 1, "options": {"networks": 4}},
+        "options: networks=4 is of test=ensemble alone; drop it, or add that",
+    ),
+    (
+        {"method": "binaryconnect", "bits": 1, "options": {"draws": "stochastic", "test": "ensemble"}, "bn_images": 9},
+        "bn_images=9 is for one network with fixed weights, and binaryconnect-1bit-stochastic-ensemble averages the "
+        "answers of 8; drop it",
+    ),
     ({"bits": 32, "grad_l1": -1}, "grad_l1=-1 must be a number, 0 (off) or more"),
     ({"bits": 32, "grad_l1": float("nan")}, "grad_l1=nan must be a number, 0 (off) or more"),
     (

@@ -112,13 +112,15 @@ class QuantConfig:
                 "use method=lsq or drop it (no BatchNorm follows the output convolutions)"
             )
         if self.bn_images is None:
-            object.__setattr__(self, "bn_images", BN_IMAGES if self.fewest_bits <= BN_BITS else 0)
+            few = self.fewest_bits <= BN_BITS and not self.networks
+            object.__setattr__(self, "bn_images", BN_IMAGES if few else 0)
         if isinstance(self.bn_images, bool) or not isinstance(self.bn_images, int) or self.bn_images < 0:
             raise InputError(f"bn_images={self.bn_images!r} must be a number of images, 0 (off) or more")
         if isinstance(self.bn_tune, bool) or not isinstance(self.bn_tune, int) or self.bn_tune < 0:
             raise InputError(f"bn_tune={self.bn_tune!r} must be a number of epochs, 0 (off) or more")
         self._check_activations()
         self._check_grad_l1()
+        self._check_networks()
 
     def _check_widths(self) -> None:
         """Check a plan, and let `bits` be its largest width."""
@@ -139,6 +141,15 @@ class QuantConfig:
         if self.bits not in (BITS, max(quantized)):
             raise InputError(f"bits={self.bits} beside widths would mean nothing; drop one of them")
         object.__setattr__(self, "bits", max(quantized))
+
+    def _check_networks(self) -> None:
+        given = {"bn_images": self.bn_images, "bn_tune": self.bn_tune, "activations": self.activations}
+        for name, value in given.items():
+            if self.networks and value:
+                raise InputError(
+                    f"{name}={value} is for one network with fixed weights, and {self.label} averages the answers of "
+                    f"{self.networks}; drop it"
+                )
 
     def _check_grad_l1(self) -> None:
         weight = self.grad_l1
@@ -228,6 +239,11 @@ class QuantConfig:
     def has_codes(self) -> bool:
         """Whether weights at inference are codes; those of twins and controls are float."""
         return self.bits != FLOAT_BITS and METHODS[self.method].has_codes(self.options)
+
+    @property
+    def networks(self) -> int:
+        """How many networks with drawn weights answer at inference, on average; 0 for one whose weights are fixed."""
+        return 0 if self.bits == FLOAT_BITS else METHODS[self.method].networks(self.options)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, numbers and strings, for YAML, JSON and checkpoints."""

@@ -12,6 +12,7 @@ from short_runs import TINY, Run, assert_same
 from yolo_qreg import InputError, QATTrainer, QuantConfig, describe, export_weights, quantize, unpack
 from yolo_qreg.evaluation.models import subjects
 from yolo_qreg.host import checkpoint
+from yolo_qreg.host.predict import Detector
 from yolo_qreg.patch import quantized_layers
 from yolo_qreg.quant.registry import METHODS
 
@@ -23,6 +24,9 @@ VARIANTS = {
     "dynamic-fixed": QuantConfig(method="dynamic-fixed", bits=8, options={"period": 1}, bn_images=0),
     "noise": QuantConfig(method="noise", bits=4, options={"kind": "permuted", "like": "lsq"}, bn_images=0),
     "binaryconnect": QuantConfig(method="binaryconnect", bits=1, options={"draws": "stochastic"}, bn_images=0),
+    "ensemble": QuantConfig(
+        method="binaryconnect", bits=1, options={"draws": "stochastic", "test": "ensemble", "networks": 2}
+    ),
     "ternary": QuantConfig(method="ternary", bits=2, per_channel=True, last_bits=2, bn_images=0),
 }
 RESUMED = ("lsq-freeze", "dynamic-fixed", "noise", "binaryconnect")
@@ -88,6 +92,29 @@ def test_what_is_saved_is_what_the_method_means(run: Run, tmp_path: Path) -> Non
         if file != packed:
             (subject,) = subjects([file])
             assert subject.model.method == run.config.method and subject.model.bits == run.config.bits
+
+
+@pytest.mark.parametrize("run", ["ensemble"], indirect=True)
+def test_an_ensemble_answers_by_the_mean_of_drawn_networks(run: Run) -> None:
+    """Two networks of plus and minus one, +1 with probability (w + 1) / 2 and the same each time, in the host's net."""
+    last = run.folder / "weights" / "last.pt"
+    state = checkpoint.state_of(checkpoint.load(last)[1], last)
+    names = [name for name, bits in state.bits.items() if bits == 1]
+    latents = torch.cat([state.tensors[f"{name}.weight"].flatten() for name in names])
+    model = Detector(last, imgsz=64)._host.model
+    again = checkpoint.as_meant(last)
+    pictures, answers, drawn = torch.rand(2, 3, 64, 64), [], []
+    for member in again.members:
+        plain, _ = checkpoint.load(last)
+        drawn.append(torch.cat([member.get_submodule(name).weight.detach().flatten() for name in names]))
+        assert set(drawn[-1].unique().tolist()) == {-1.0, 1.0}
+        assert abs(float((drawn[-1] - latents).sum())) < 5 * float((1 - latents.square()).sum().sqrt())
+        plain.load_state_dict(member.state_dict())
+        answers.append(plain.eval()(pictures)[0].detach())
+    assert not torch.equal(*drawn)
+    with torch.no_grad():
+        torch.testing.assert_close(again(pictures)[0], torch.stack(answers).mean(0))
+        torch.testing.assert_close(model(pictures)[0], again(pictures)[0], rtol=1e-3, atol=1e-3)  # folded
 
 
 def test_weights_of_a_control_are_quantized_afterwards(run: Run, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -13,10 +14,10 @@ from yolo_qreg.patch import bake, quantize_convs
 from yolo_qreg.quant.binaryconnect import BinaryConnectQuantizer, glorot_limit
 from yolo_qreg.quant.dorefa import DoReFaQuantizer
 
-DEFAULTS = {"draws": "deterministic", "test": "binary", "rates": "glorot"}
+DEFAULTS = {"draws": "deterministic", "test": "binary", "rates": "glorot", "networks": 8}
 
 
-def make(**options: str) -> BinaryConnectQuantizer:
+def make(**options: Any) -> BinaryConnectQuantizer:
     """Make a quantizer in training mode."""
     return BinaryConnectQuantizer.for_weight(torch.zeros(1), 1, per_channel=False, init="", **{**DEFAULTS, **options})
 

@@ -24,6 +24,7 @@ from yolo_qreg.errors import InputError
 from yolo_qreg.files import scratch_folder, write_atomic
 from yolo_qreg.health import LayerHealth
 from yolo_qreg.host import build
+from yolo_qreg.host.ensemble import draw
 from yolo_qreg.host.loading import refusal, safe_loading
 from yolo_qreg.host.model import quantize_activations
 from yolo_qreg.patch import bake, quantize_convs, quantized_layers
@@ -208,8 +209,10 @@ def ranges_into(model: nn.Module, state: QuantState, config: QuantConfig) -> Non
             quantizer.load_state_dict(found)
 
 
-def with_activations(path: Path) -> nn.Module | Path:
-    """Return a model of ours that computes with quantized activations as it was trained; the file if they are in float.
+def as_meant(path: Path) -> nn.Module | Path:
+    """Return a model of ours that its file does not hold whole; else the file.
+
+    Its activations are quantized as in training, or it is several networks whose answers are averaged.
 
     Raises:
         InputError: It is damaged.
@@ -217,7 +220,12 @@ def with_activations(path: Path) -> nn.Module | Path:
     if path.suffix != ".pt":
         return path
     model, ckpt = load(path)
-    if KEY not in ckpt or not (state := state_of(ckpt, path)).activations:
+    if KEY not in ckpt:
+        return path
+    state = state_of(ckpt, path)
+    if state.config.networks and state.tensors:
+        return draw(requantize(model, state), state.config.networks)
+    if not state.activations:
         return path
     place_ranges(model, state.activations)
     return model.eval()

@@ -61,7 +61,7 @@ class Detector:
         check_host()
         try:
             with safe_loading():
-                model = checkpoint.with_activations(weights)
+                model = checkpoint.as_meant(weights)
                 given = str(weights) if isinstance(model, Path) else model
                 self._host: Any = AutoBackend(given, device=select_device(device, verbose=False), verbose=False)
             self._host.eval()

@@ -22,6 +22,7 @@ from yolo_qreg.config import RANGE_IMAGES, QuantConfig
 from yolo_qreg.files import scratch_folder, write_atomic
 from yolo_qreg.host import checkpoint, compat, history
 from yolo_qreg.host.batchnorm import float_images, reestimate, training_images
+from yolo_qreg.host.ensemble import draw
 from yolo_qreg.host.origin import Origin
 from yolo_qreg.inputs import SETTINGS
 from yolo_qreg.patch import bake, quantized_layers
@@ -142,8 +143,8 @@ class SavingTrainer(DetectionTrainer):
             history.mark_finished(self.save_dir)
         validator: Any = self.validator
         try:
-            if self.quant.activations is not None:
-                self.validator = _OnQuantizedActivations(validator)
+            if self.quant.activations is not None or self.quant.networks:
+                self.validator = _AsMeant(validator)
             with _files_left_alone():
                 super().final_eval()
         finally:
@@ -154,7 +155,7 @@ class SavingTrainer(DetectionTrainer):
         """Show the host a baked copy of the moving average, made once an epoch, in place of the latent one.
 
         Args:
-            plain: Whether the copy is one that plain Ultralytics knows, whose activations are in float.
+            plain: Whether the copy is one that plain Ultralytics knows: one network, whose activations are in float.
             estimate: Whether BatchNorm statistics are estimated anew, if the settings say so; by default unless it is
                 being tuned to them.
         """
@@ -171,7 +172,10 @@ class SavingTrainer(DetectionTrainer):
                 reestimate(baked, float_images(self._bn_loader, self.device))
             self._snapshot = self.epoch, baked
         shown = self._snapshot[1]
-        ema.ema = bake(deepcopy(shown)) if plain and self.quant.activations is not None else shown
+        if plain:
+            ema.ema = bake(deepcopy(shown)) if self.quant.activations is not None else shown
+        else:
+            ema.ema = draw(latent, self.quant.networks) if self.quant.networks else shown
         try:
             yield
         finally:
@@ -225,8 +229,8 @@ class SavingTrainer(DetectionTrainer):
             dataset.load_image(index)
 
 
-class _OnQuantizedActivations:
-    """A validator of the host that is given a file and validates what is trained: with quantized activations."""
+class _AsMeant:
+    """A validator of the host that is given a file and validates what was trained, of which it may hold a part."""
 
     def __init__(self, validator: Any) -> None:
         self._validator = validator
@@ -235,7 +239,7 @@ class _OnQuantizedActivations:
         return getattr(self._validator, name)
 
     def __call__(self, model: Path) -> Any:
-        return self._validator(model=checkpoint.with_activations(Path(model)))
+        return self._validator(model=checkpoint.as_meant(Path(model)))
 
 
 @contextmanager

@@ -104,6 +104,15 @@ class WeightQuantizer(nn.Module, ABC):
         """Return a term to add to the loss of one picture, [] and differentiable; none by default."""
         return None
 
+    def drawn(self, weight: Tensor, numbers: torch.Generator) -> Tensor:
+        """Return the weight of one of several networks whose answers are averaged (`MethodSpec.networks`).
+
+        Args:
+            weight: The latent weight, on the CPU.
+            numbers: Where its random numbers come from.
+        """
+        raise NotImplementedError
+
     def oscillating(self) -> float | None:
         """Return the share of weights whose codes go to and fro, 0..1; None where that is not tracked."""
         return None

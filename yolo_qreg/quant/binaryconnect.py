@@ -22,6 +22,9 @@ def glorot_limit(weight: Tensor) -> float:
 class BinaryConnectQuantizer(WeightQuantizer):
     """Weights of plus or minus one; float latents between them collect the updates.
 
+    At inference they are sign(w), or the latents, or those of several networks whose answers are averaged, each with
+    weights drawn once; of such a model, files hold the network of signs.
+
     The gradient passes unmasked. After each step latents are clipped to [-1, 1], there is no weight decay, and the
     updates of a layer are multiplied by 1 / `glorot_limit`. Training begins with weights whose largest is 1: those of a
     fresh layer are uniform, as the authors want them, and those of a trained one keep their pattern.
@@ -43,10 +46,19 @@ class BinaryConnectQuantizer(WeightQuantizer):
 
     @classmethod
     def for_weight(  # type: ignore[override]  # options of its own
-        cls, weight: Tensor, bits: int, *, per_channel: bool, init: str, draws: str, test: str, rates: str
+        cls,
+        weight: Tensor,
+        bits: int,
+        *,
+        per_channel: bool,
+        init: str,
+        draws: str,
+        test: str,
+        rates: str,
+        networks: int,
     ) -> BinaryConnectQuantizer:
         """Make a quantizer; nothing depends on the weight."""
-        return cls(bits, stochastic=draws == "stochastic", binary=test == "binary", rates=rates == "glorot")
+        return cls(bits, stochastic=draws == "stochastic", binary=test != "real", rates=rates == "glorot")
 
     def first_weight(self, weight: Tensor) -> Tensor:
         """Return the weight divided by its largest magnitude."""
@@ -57,9 +69,12 @@ class BinaryConnectQuantizer(WeightQuantizer):
         """Return plus and minus one, [O, I, K, K]; in eval mode without draws, or the latents."""
         if not self.training and not self.has_codes:
             return weight
-        chance = weight.add(1).div_(2).detach() if self.training and self.stochastic else None
-        up = weight >= 0 if chance is None else torch.rand_like(chance) < chance
-        return straight_through(weight, up.to(weight.dtype).mul_(2).sub_(1))
+        up = _drawn(weight, torch.rand_like(weight)) if self.training and self.stochastic else weight >= 0
+        return straight_through(weight, _signs(up, weight))
+
+    def drawn(self, weight: Tensor, numbers: torch.Generator) -> Tensor:
+        """Return plus and minus one as a step of the training draws them."""
+        return _signs(_drawn(weight, torch.rand(weight.shape, generator=numbers)), weight)
 
     def codes(self, weight: Tensor) -> Tensor:
         """Return 1 where w >= 0, else 0, as uint8."""
@@ -86,3 +101,12 @@ class BinaryConnectQuantizer(WeightQuantizer):
     def after_step(self, weight: Tensor) -> None:
         """Clip the latents to [-1, 1]: beyond, they would change nothing."""
         weight.clamp_(-1, 1)
+
+
+def _drawn(weight: Tensor, chances: Tensor) -> Tensor:
+    """Return which weights w are +1, each with probability (w + 1) / 2, by numbers uniform in [0, 1)."""
+    return chances < weight.detach().add(1).div_(2)
+
+
+def _signs(up: Tensor, like: Tensor) -> Tensor:
+    return up.to(like.dtype).mul_(2).sub_(1)

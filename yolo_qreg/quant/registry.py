@@ -77,6 +77,7 @@ class MethodSpec:
         title: As it is written on pages; its name by default.
         options: Its own settings, which `WeightQuantizer.for_weight` gets by name.
         has_codes: Whether weights at inference are codes, by its options; else they are float, as in controls.
+        networks: How many drawn networks' answers are averaged at inference, by its options; 0 where weights are fixed.
         refusal: Why options, all of them, do not go with a width; empty where they do.
     """
 
@@ -88,6 +89,7 @@ class MethodSpec:
     title: str = ""
     options: Mapping[str, Option] = field(default_factory=dict)
     has_codes: Callable[[Mapping[str, Any]], bool] = lambda _: True
+    networks: Callable[[Mapping[str, Any]], int] = lambda _: 0
     refusal: Callable[[Mapping[str, Any], int], str] = lambda *_: ""
 
 
@@ -145,6 +147,16 @@ def _unet_refusal(options: Mapping[str, Any], bits: int) -> str:
     return f"integer={integer} leaves no sense to variant=unet at {bits} bits; use 0-{bits - 1}, or variant=saturating"
 
 
+def _ensemble_refusal(options: Mapping[str, Any], _: int) -> str:
+    """Return why there are no several networks to average."""
+    if options["test"] == "ensemble" and options["draws"] == "deterministic":
+        return "test=ensemble averages networks with drawn weights; add draws=stochastic"
+    if options["test"] != "ensemble" and options["networks"] != _NETWORKS:
+        return f"networks={options['networks']} is of test=ensemble alone; drop it, or add that"
+    return ""
+
+
+_NETWORKS = 8
 CODED = ("dorefa", "lsq", "fixed")
 """Methods whose errors a control can imitate."""
 
@@ -168,10 +180,13 @@ METHODS = Methods(
             title="BinaryConnect",
             options={
                 "draws": Option(default="deterministic", choices=("deterministic", "stochastic")),
-                "test": Option(default="binary", choices=("binary", "real")),
+                "test": Option(default="binary", choices=("binary", "real", "ensemble")),
                 "rates": Option(default="glorot", choices=("glorot", "same")),
+                "networks": Option(default=_NETWORKS, least=2, most=64),
             },
-            has_codes=lambda options: options["test"] == "binary",
+            has_codes=lambda options: options["test"] != "real",
+            networks=lambda options: options["networks"] if options["test"] == "ensemble" else 0,
+            refusal=_ensemble_refusal,
         ),
         "fixed": MethodSpec(
             "yolo_qreg.quant.fixed:FixedQuantizer",
