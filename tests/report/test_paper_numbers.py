@@ -14,8 +14,8 @@ from yolo_qreg.findings import paper
 from yolo_qreg.findings.evaluation import Comparison
 from yolo_qreg.findings.names import title_of
 from yolo_qreg.report import evaluation_tables
+from yolo_qreg.report.drawing import COLUMNS, draw
 from yolo_qreg.report.evaluation import _maps, _pairs
-from yolo_qreg.report.figures import COLUMNS, draw
 from yolo_qreg.report.palette import FAINTEST, PALETTES
 from yolo_qreg.report.render import ascii_text, to_text
 from yolo_qreg.report.table import Table

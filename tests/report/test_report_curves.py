@@ -13,7 +13,7 @@ from yolo_qreg.evaluation.results import ALL, CLEAN, Results
 from yolo_qreg.findings.evaluation import Comparison
 from yolo_qreg.findings.losses import LOSSES, NAMES, History, _read_kept, histories_of, read_columns
 from yolo_qreg.report import evaluation_tables, panels
-from yolo_qreg.report.figures import drawing
+from yolo_qreg.report.drawing import one_style
 from yolo_qreg.report.svg import svg
 from yolo_qreg.report.text import with_interval
 
@@ -61,7 +61,7 @@ def test_models_that_find_nothing_have_a_chart(results: Results) -> None:
     chart = panels.gain_chart(Comparison(replace(results, deltas=nothing)), TITLES)
     assert chart is not None and chart.y_range is not None
     assert chart.y_range[0] < 0 < chart.y_range[1]
-    with warnings.catch_warnings(), drawing():
+    with warnings.catch_warnings(), one_style():
         warnings.simplefilter("error")
         assert "nan" not in svg(chart, "f1", "paper")
 
@@ -69,7 +69,7 @@ def test_models_that_find_nothing_have_a_chart(results: Results) -> None:
 def test_a_name_of_several_lines_takes_one() -> None:
     """A class name may hold whatever a YAML file holds."""
     row = panels.Dot("a\nb\tc", 1, Estimate(value=1.0), None)
-    with drawing():
+    with one_style():
         assert ">a b c</text>" in svg(panels.Dots("t", (row,), (0.0, 2.0)), "f1", "paper")
 
 
@@ -79,7 +79,7 @@ def test_the_overview_has_the_answer(results: Results) -> None:
     for row in plot.rows:
         assert row.corrupted == results.delta(row.name, ALL) and row.clean == results.delta(row.name, CLEAN)
         assert all(plot.span[0] < end < plot.span[1] for gain in (row.corrupted, row.clean) for end in gain.interval)
-    with drawing():
+    with one_style():
         titles = [node.text for node in parse(str(svg(plot, "f1", "paper"))).all("title")]
     gain = with_interval(plot.rows[0].corrupted)
     assert titles[0] == plot.title and f"dorefa-8bit, corrupted pictures: {gain} points" in titles
@@ -88,7 +88,7 @@ def test_the_overview_has_the_answer(results: Results) -> None:
 def test_higher_is_better_and_a_line_has_its_name() -> None:
     """The y axis of SVG points down; a line says in a page whose it is, and marks have true minus signs."""
     line = panels.Line("m & n", 1, (0.0, 10.0), (-2.0, 4.0))
-    with drawing():
+    with one_style():
         tree = parse(str(svg(panels.Chart("c", (line,), "x", y_range=(-2.5, 5.0)), "f1", "paper")))
     group = next(g for g in tree.all("g") if any(not isinstance(c, str) and c.text == "m & n" for c in g.children[:1]))
     path = next(node for node in group.all("path") if "--s1" in node.attributes["style"])
@@ -111,7 +111,7 @@ def test_losses_are_read_from_run_folders(tmp_path: Path, results: Results) -> N
     short = History({"val/box_loss": ((1, 2.0), (2, 1.5), (3, 1.4)), "val/cls_loss": ((3, 1.0),)})
     (only,) = panels.loss_charts({"fp32": (short,)}, TITLES, LOSSES)  # one epoch is no curve
     assert only.title == "validation: box"
-    with drawing():
+    with one_style():
         words = {node.text for node in parse(str(svg(only, "f1", "paper"))).all("text")}
     assert {"1", "2", "3", "epoch"} <= words and "2.5" not in words
     (tmp_path / "runs" / "fp32" / "results.csv").write_text("epoch,val/box_loss\n1,nan\n2,x\n3,0\n")
@@ -137,7 +137,7 @@ def test_a_curve_says_where_it_turns_and_first_epochs_do_not_hide_it() -> None:
     assert validation.y_range is None
     flat = History({f"{part}/box_loss": ((1, 9.0), (2, 1.0), (3, 1.0), (4, 1.0)) for part in ("val", "train")})
     assert panels.loss_charts({"fp32-32bit": (flat,)}, {"fp32-32bit": "FP32"}, titles)[0].y_range is None
-    with drawing():
+    with one_style():
         assert "FP32: lowest at 3" in svg(validation, "curves", "paper")
 
 

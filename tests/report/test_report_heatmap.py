@@ -14,8 +14,8 @@ from corruptions import CORRUPTIONS
 from yolo_qreg.evaluation.results import Delta, Results
 from yolo_qreg.findings.evaluation import Comparison
 from yolo_qreg.report import palette
+from yolo_qreg.report.drawing import draw, one_style
 from yolo_qreg.report.evaluation import _maps
-from yolo_qreg.report.figures import draw, drawing
 from yolo_qreg.report.panels import HeatMap, MapCell
 from yolo_qreg.report.svg import svg
 
@@ -91,7 +91,7 @@ def test_a_drawn_cell_has_its_number_and_colour(panel: HeatMap, name: palette.Na
 
 def test_a_map_of_a_page_can_be_read_by_all(panel: HeatMap) -> None:
     """Its text is text, its colours are those of the page, and it and each cell say what they are."""
-    with drawing():
+    with one_style():
         text = str(svg(replace(panel, title="a < b"), "f1", "paper"))
     (tree,) = parse(text).all("svg")
     assert "#" not in text.replace("url(#", "") and "font-family" not in text and " id=" not in text

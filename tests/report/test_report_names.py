@@ -16,8 +16,8 @@ from yolo_qreg import fonts
 from yolo_qreg.evaluation.gallery import TRUTH, _page
 from yolo_qreg.evaluation.results import ALL, BENCHMARK, CLEAN, Results
 from yolo_qreg.report import figures
+from yolo_qreg.report.drawing import one_style
 from yolo_qreg.report.evaluation import write_report
-from yolo_qreg.report.figures import drawing
 from yolo_qreg.report.panels import Chart, Line
 from yolo_qreg.report.svg import svg
 
@@ -54,7 +54,7 @@ def test_a_flat_loss_of_any_size_is_a_chart(tmp_path: Path) -> None:
     page = write_report(tmp_path, small(Path("runs")))
     assert "validation: box" in page.read_text(encoding="utf-8")
     for value in (0.0, 0.5, -3.9e28, 3.9e28):
-        with drawing():
+        with one_style():
             drawn = svg(Chart("t", (Line("m", 0, (1.0, 2.0), (value, value)),), "epoch"), "f1", "paper")
         assert "nan" not in drawn and "inf" not in drawn
 

@@ -14,7 +14,7 @@ from yolo_qreg.evaluation.results import ALL, CLEAN
 from yolo_qreg.findings import paper
 from yolo_qreg.findings.gather import Findings
 from yolo_qreg.findings.losses import Gap
-from yolo_qreg.findings.names import method_title, title_of
+from yolo_qreg.findings.names import kind_of, method_title, title_of
 from yolo_qreg.findings.spread import SeedMean
 from yolo_qreg.quant.registry import METHODS
 
@@ -186,20 +186,20 @@ def _defined(method: str, widths: Iterable[int]) -> tuple[int, ...]:
 
 
 def _gains(method: str) -> Iterator[Claim]:
-    title, widths = method_title(method), _defined(method, WIDTHS)
+    widths = _defined(method, WIDTHS)
     if 8 in widths:
         for corruption, where in ((ALL, "corrupted"), (CLEAN, "clean")):
             yield Claim(
                 key=f"{method}-8bit-{corruption}",
                 group="8 bits",
-                text=f"8-bit {title} gains on FP32 on {where} pictures",
+                text=f"{kind_of(method, 8)} gains on FP32 on {where} pictures",
                 source=_source(method, corruption, 8),
                 parts=partial(_gain, method, 8, corruption, 1),
             )
         yield Claim(
             key=f"{method}-8bit-most",
             group="8 bits",
-            text=f"8-bit {title} gains under most of the corruptions",
+            text=f"{kind_of(method, 8)} gains under most of the corruptions",
             source=SOURCE_MOST if method in paper.METHODS else SOURCE_OTHER,
             parts=partial(_everywhere, method, 8),
             most=True,
@@ -209,15 +209,16 @@ def _gains(method: str) -> Iterator[Claim]:
             yield Claim(
                 key=f"{method}-{bits}bit-{ALL}",
                 group="fewer bits",
-                text=f"{bits}-bit {title} loses against FP32 on corrupted pictures",
+                text=f"{kind_of(method, bits)} loses against FP32 on corrupted pictures",
                 source=_source(method, ALL, bits),
                 parts=partial(_gain, method, bits, ALL, -1),
             )
     if len(widths) > 1:
+        order = ", ".join(map(str, widths))
         yield Claim(
             key=f"{method}-order",
             group="fewer bits",
-            text=f"{title} is worse on corrupted pictures the fewer bits it has: {', '.join(map(str, widths))}",
+            text=f"{method_title(method)} is worse on corrupted pictures the fewer bits it has: {order}",
             source=_source(method, ALL, *widths),
             parts=partial(_order, method, widths),
         )
@@ -229,7 +230,7 @@ def _overfitting(method: str) -> Iterator[Claim]:
             yield Claim(
                 key=f"{method}-{bits}bit-{name}",
                 group="overfitting",
-                text=text.format(f"{bits}-bit {method_title(method)}"),
+                text=text.format(kind_of(method, bits)),
                 source="our measure of what Fig. 1 shows" if name == "gap" else "Fig. 1, which names no quantizer",
                 parts=partial(_losses, method, bits, measure),
                 unit="loss",

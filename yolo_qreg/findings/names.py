@@ -9,7 +9,18 @@ from yolo_qreg.quant.registry import FLOAT_BITS, METHODS
 
 
 def method_title(method: str) -> str:
-    """Return a quantizer's name for readers; that of one that is not installed here is as it is."""
+    """Return a quantizer's name for readers, as it begins a line.
+
+    Example:
+        >>> method_title("lsq"), method_title("fixed")
+        ('LSQ', 'Fixed point')
+    """
+    name = _name(method)
+    return name[:1].upper() + name[1:]
+
+
+def _name(method: str) -> str:
+    """Return it as it stands within a sentence; that of one that is not installed here is as it is."""
     return (METHODS[method].title if method in METHODS else "") or method
 
 
@@ -17,14 +28,14 @@ def kind_of(method: str | None, bits: int | None) -> str:
     """Return what a model is, such as "8-bit DoReFa"; "unknown" where its file does not say.
 
     Example:
-        >>> kind_of("dorefa", 8), kind_of(None, 32), kind_of("lsq", None)
-        ('8-bit DoReFa', 'FP32', 'mixed-width LSQ')
+        >>> kind_of("dorefa", 8), kind_of(None, 32), kind_of("fixed", None)
+        ('8-bit DoReFa', 'FP32', 'mixed-width fixed point')
     """
     if bits == FLOAT_BITS:
         return "FP32"
     if method is None:
         return f"{bits}-bit" if bits else "unknown"
-    return f"{bits}-bit {method_title(method)}" if bits else f"mixed-width {method_title(method)}"
+    return f"{bits}-bit {_name(method)}" if bits else f"mixed-width {_name(method)}"
 
 
 def short_names(models: Sequence[Model]) -> dict[str, str]:

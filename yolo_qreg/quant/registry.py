@@ -74,7 +74,7 @@ class MethodSpec:
         inits: Names of its scale initialisations, default first; empty if it has no scale to initialise.
         keeps_scale: Whether quantized weights have the magnitude of the float ones. A convolution without
             BatchNorm behind it can only be quantized by a method that does.
-        title: As it is written on pages; its name by default.
+        title: As it is written within a sentence; its name by default.
         options: Its own settings, which `WeightQuantizer.for_weight` gets by name.
         has_codes: Whether weights at inference are codes, by its options; else they are float, as in controls.
         networks: How many drawn networks' answers are averaged at inference, by its options; 0 where weights are fixed.
@@ -191,7 +191,7 @@ METHODS = Methods(
         "fixed": MethodSpec(
             "yolo_qreg.quant.fixed:FixedQuantizer",
             range(2, 9),
-            title="Fixed point",
+            title="fixed point",
             options={
                 "integer": Option(default="auto", choices=("auto",), number=int, least=-16, most=7),
                 "variant": Option(default="saturating", choices=("saturating", "unet")),
@@ -202,7 +202,7 @@ METHODS = Methods(
         "dynamic-fixed": MethodSpec(
             "yolo_qreg.quant.dynamic_fixed:DynamicFixedQuantizer",
             range(3, 9),
-            title="Dynamic fixed point",
+            title="dynamic fixed point",
             options={
                 "updates": Option(default=12, least=3, most=24),
                 "period": Option(default=100, least=1),
@@ -210,12 +210,12 @@ METHODS = Methods(
             },
         ),
         "ternary": MethodSpec(
-            "yolo_qreg.quant.ternary:TernaryQuantizer", range(2, 3), per_channel=True, title="Ternary"
+            "yolo_qreg.quant.ternary:TernaryQuantizer", range(2, 3), per_channel=True, title="ternary"
         ),
         "noise": MethodSpec(
             "yolo_qreg.quant.noise:NoiseQuantizer",
             range(2, 9),
-            title="Noise",
+            title="noise",
             options={
                 "like": Option(default="dorefa", choices=CODED),
                 "kind": Option(default="gaussian", choices=("gaussian", "uniform", "permuted")),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from yolo_qreg.evaluation.results import FEW_PICTURES
 from yolo_qreg.findings.gains import Gains, ranked
 from yolo_qreg.findings.names import method_title, title_of
-from yolo_qreg.report import figures, palette, text
+from yolo_qreg.report import palette, text
+from yolo_qreg.report.drawing import one_style
 from yolo_qreg.report.panels import Panel
 from yolo_qreg.report.svg import svg
 
@@ -34,7 +35,7 @@ def render(template: str, colours: palette.Name, **values: Any) -> str:
         return svg(panel, f"f{next(names)}", colours)
 
     page = _environment().get_template(f"{template}.html")
-    with figures.drawing():
+    with one_style():
         return f"{page.render(draw=draw, css=palette.css(colours), **values)}\n"
 
 

@@ -343,4 +343,5 @@ def _later_range(lines: Sequence[Line]) -> tuple[float, float] | None:
     first, last = min(x for x, _ in points), max(x for x, _ in points)
     later = max(end for x, end in points if x > first + (last - first) / 4)
     values = [end for _, end in points]
-    return (min(values), later) if max(values) > FAR_ABOVE * later > FAR_ABOVE * min(values) else None
+    low = min(values)
+    return (low - 0.04 * (later - low), later) if max(values) > FAR_ABOVE * later > FAR_ABOVE * low else None

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from yolo_qreg.analysis.sensitivity_record import LayerCost, Sensitivity
 from yolo_qreg.files import write_atomic, write_text
 from yolo_qreg.report import palette
-from yolo_qreg.report.figures import DPI, NO_DATES, drawing
+from yolo_qreg.report.drawing import one_style
+from yolo_qreg.report.figures import DPI, NO_DATES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +46,7 @@ def _draw(found: Sensitivity, folder: Path) -> list[Path]:
     layers, widths = list(found.by_layer), found.widths
     size = _SIDE_INCHES + max(_LEAST_INCHES, _LAYER_INCHES * len(layers)), _SIDE_INCHES + _PANEL_INCHES * len(widths)
     written = []
-    with drawing():
+    with one_style():
         figure = Figure(figsize=size, dpi=DPI, layout="constrained")
         panels = figure.subplots(len(widths), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
         top = max((max(cost.loss_rise, cost.estimate) for cost in found.layers), default=0.0)

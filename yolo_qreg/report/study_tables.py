@@ -295,7 +295,8 @@ def _what_would_decide(entry: Judged) -> str:
     if len(entry.parts) > 1 or found is None or found.excess is None or found.sd is None:
         return ""
     needed = f"{found.seeds_needed}" if found.seeds_needed else f"more than {MOST_SEEDS}"
-    return f"; an interval {number(found.excess, 1)} times as narrow would decide: {needed} seeds that scatter as these"
+    narrow = number(max(found.excess, 1.1), 1)
+    return f"; an interval {narrow} times as narrow would decide: {needed} seeds that scatter as these"
 
 
 def _number(entry: Judged, part: Part) -> str:

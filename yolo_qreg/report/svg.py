@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from markupsafe import Markup, escape
 
 from yolo_qreg.report import palette
-from yolo_qreg.report.figures import cut, draw, inches_of
+from yolo_qreg.report.drawing import cut, draw, inches_of
 from yolo_qreg.report.panels import Dots, HeatMap, Panel, Scatter
 
 NO_ORIGIN = {"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -23,7 +23,7 @@ WIDEST = 1.3
 
 
 def svg(panel: Panel, name: str, colours: palette.Name) -> Markup:
-    """Return a panel as part of a page, without its title, which the page prints above it; to be called in `drawing`.
+    """Return a panel as part of a page, without its title, which the page prints above it; to be called in `one_style`.
 
     Args:
         panel: What to draw.
