@@ -5,7 +5,7 @@
 Statistics at few bits are estimated anew on training pictures before each validation, those of FP32 and 8 bits are
 running ones. Here the best weights of each training of a study are validated both ways, on the same pictures. `--write`
 keeps the losses beside the controls in docs/results/overfitting, and fills the block "batchnorm" of
-docs/results/README.md.
+docs/results/overfitting.md.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def main(study: Path, data: Path, images: int, write: bool) -> None:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(text)
-        fill_block(RESULTS / "README.md", "batchnorm", to_markdown(summary(read_kept())))
+        fill_block(RESULTS / "overfitting.md", "batchnorm", to_markdown(summary(read_kept())))
     else:
         click.echo(to_markdown(summary(text)))
 

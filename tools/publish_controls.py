@@ -1,9 +1,9 @@
-"""Put into the documentation what weight decay did to the losses of FP32, beside what quantization did to them.
+"""Put into the documentation what quantization did to losses, and weight decay to those of FP32 where that was tried.
 
     python tools/publish_controls.py 0=runs/study/decay-0 0.5=runs/study/decay-0.5
 
 takes the losses of studies that train FP32 alone (`bits: [32]`), in all else as the published one with another
-`weight_decay`, and fills the block "controls" of docs/results/README.md. Without arguments the table is made again from
+`weight_decay`, and fills the block "controls" of the pages in `PAGES`. Without arguments the tables are made again from
 what is published. Losses are means over the last `WINDOW` epochs of each, as neighbouring ones differ by chance, and
 changes are from the study's FP32 in the same epochs.
 """
@@ -29,7 +29,10 @@ from yolo_qreg.study.plan import PLAN, load_study
 from yolo_qreg.study.runs import places
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
-SHOWN = RESULTS / "overfitting"
+PAGES = {RESULTS / "regularization": RESULTS / "README.md", RESULTS / "overfitting": RESULTS / "overfitting.md"}
+"""Studies, and the pages that show them."""
+TRIED = RESULTS / "overfitting"
+"""The study that has controls."""
 DEFAULT_DECAY = 0.0005
 """The host's."""
 OWN = " (the study's)"
@@ -46,7 +49,7 @@ def twins(study: Path, losses: Path) -> dict[int, History]:
 
 def keep(decay: str, source: Path) -> None:
     """Copy the losses of a control into the documentation."""
-    folder = SHOWN / "controls" / f"decay-{decay}"
+    folder = TRIED / "controls" / f"decay-{decay}"
     folder.mkdir(parents=True, exist_ok=True)
     names = {f"fp32-seed{seed}": history for seed, history in twins(source, source).items()}
     write_histories(names, folder)
@@ -58,7 +61,7 @@ def controls(shown: Path) -> Table:
     own = float(findings.study.train.get("weight_decay", DEFAULT_DECAY))
     decays = {own: twins(shown, shown)}
     decays |= {float(f.name.removeprefix("decay-")): twins(shown, f) for f in (shown / "controls").glob("decay-*")}
-    found = {f"FP32, weight decay {decay:g}" + f"{OWN * (decay == own)}": decays[decay] for decay in sorted(decays)}
+    found = {_name(decay, own, tried=len(decays) > 1): decays[decay] for decay in sorted(decays)}
     for unit in findings.quantized:
         done = {t.run.seed: t.history for t in findings.trainings if t.run.quant.label == unit.label and t.history}
         found |= {kind_of(unit.method, unit.bits): done} if done else {}
@@ -69,6 +72,10 @@ def controls(shown: Path) -> Table:
         *(Column(f"change_{name}", f"change of {name}, {GAIN.removeprefix('gain ')}") for name in SHARED),
     )
     return table(columns, (_row(name, by_seed, decays[own]) for name, by_seed in found.items()))
+
+
+def _name(decay: float, own: float, *, tried: bool) -> str:
+    return f"FP32, weight decay {decay:g}" + f"{OWN * (decay == own)}" if tried else "FP32"
 
 
 def _row(name: str, by_seed: Mapping[int, History], twins: Mapping[int, History]) -> Row:
@@ -104,7 +111,8 @@ def main(studies: tuple[str, ...]) -> None:
     for word in studies:
         decay, _, folder = word.partition("=")
         keep(decay, Path(folder))
-    fill_block(RESULTS / "README.md", "controls", to_markdown(controls(SHOWN)))
+    for shown, page in PAGES.items():
+        fill_block(page, "controls", to_markdown(controls(shown)))
 
 
 if __name__ == "__main__":

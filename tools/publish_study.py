@@ -1,9 +1,9 @@
 """Put the numbers and pictures of a study into the documentation, and its tables into the pages that show them.
 
-    python tools/publish_study.py runs/study/overfitting docs/results/overfitting
+    python tools/publish_study.py runs/study/regularization docs/results/regularization
 
 takes from a finished study what its report is computed from, without weights and without pictures of the data set, so
-that `yolo-qreg report docs/results/overfitting` writes the report again; and fills the marked blocks of the pages that
+that `yolo-qreg report docs/results/regularization` writes the report again; and fills the marked blocks of the pages that
 show it. Without arguments tables and pictures are made again from what is published.
 """
 
@@ -31,7 +31,8 @@ from yolo_qreg.study.runs import places
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 PAGES = {
-    RESULTS / "overfitting": (RESULTS / "README.md", ROOT / "README.md"),
+    RESULTS / "regularization": (RESULTS / "README.md", ROOT / "README.md"),
+    RESULTS / "overfitting": (RESULTS / "overfitting.md",),
     RESULTS / "voc-lite": (RESULTS / "widths.md",),
 }
 """What is published, and the pages that show it."""

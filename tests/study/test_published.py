@@ -22,7 +22,7 @@ from yolo_qreg.study.plan import note_plan
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
-MOST_BYTES = 8e6
+MOST_BYTES = 9e6
 
 
 def load_tool(name: str, folder: str = "tools") -> ModuleType:
@@ -45,8 +45,9 @@ def test_tables_are_those_of_the_numbers(tool: ModuleType) -> None:
     found = set()
     for folder, pages in tool.PAGES.items():
         texts = tool.blocks(folder)
+        if folder in (tables := load_tool("publish_controls")).PAGES:
+            texts["controls"] = to_markdown(tables.controls(folder))
         if (folder / "controls").is_dir():
-            texts["controls"] = to_markdown(load_tool("publish_controls").controls(folder))
             statistics = load_tool("batchnorm", "benchmarks")
             texts["batchnorm"] = to_markdown(statistics.summary(statistics.read_kept()))
         for page in pages:
@@ -59,7 +60,8 @@ def test_tables_are_those_of_the_numbers(tool: ModuleType) -> None:
     everything = {"table1", "claims", "losses", "gaps", "controls", "batchnorm"}
     assert found == {
         ("README.md", "table1"),
-        *(("docs/results/README.md", name) for name in everything),
+        *(("docs/results/README.md", name) for name in everything - {"batchnorm"}),
+        *(("docs/results/overfitting.md", name) for name in everything),
         *(("docs/results/widths.md", name) for name in everything - {"losses", "controls", "batchnorm"}),
     }
 
@@ -103,7 +105,7 @@ def number(cell: str) -> float | str:
         return cell
 
 
-@pytest.mark.parametrize("name", ["overfitting", "voc-lite"])
+@pytest.mark.parametrize("name", ["regularization", "overfitting", "voc-lite"])
 def test_the_report_can_be_written_from_what_is_published(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
