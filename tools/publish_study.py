@@ -3,8 +3,8 @@
     python tools/publish_study.py runs/study/regularization docs/results/regularization
 
 takes from a finished study what its report is computed from, without weights and without pictures of the data set, so
-that `yolo-qreg report docs/results/regularization` writes the report again; and fills the marked blocks of the pages that
-show it. Without arguments tables and pictures are made again from what is published.
+that `yolo-qreg report docs/results/regularization` writes the report again; and fills the marked blocks of the pages
+that show it. Without arguments tables and pictures are made again from what is published.
 """
 
 from __future__ import annotations
