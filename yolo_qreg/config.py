@@ -55,7 +55,8 @@ class QuantConfig:
         options: Further settings of the method, by name; those that are not given are filled in.
         activations: Bit width of what quantized convolutions read, 2..8; None leaves it in float.
         activation_method: A key of `yolo_qreg.quant.registry.ACTIVATIONS`: "lsq" learns steps, "pact" clipping bounds,
-            "observer" follows the values seen. An empty string takes "lsq", where activations are quantized.
+            "observer" and "dynamic-fixed" follow the values seen. An empty string takes "lsq", where activations are
+            quantized.
         activation_grid: "symmetric", "affine" or "unsigned", as the method has them; an empty string takes the
             method's default at that width.
         widths: Bit width of every convolution by its name, such as {"model.0.conv": 8}, instead of one for all; 32

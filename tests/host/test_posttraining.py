@@ -83,7 +83,7 @@ def test_exports_keep_the_ranges(files: dict[int, Path], tmp_path: Path, capsys:
     for path in (plain, unpacked):
         state = checkpoint.state_of(checkpoint.load(path)[1], path)
         assert (state.activations, state.trained) == (wanted.activations, False)
-        assert isinstance(checkpoint.with_activations(path), torch.nn.Module)
+        assert isinstance(checkpoint.as_meant(path), torch.nn.Module)
     row = wanted.activations[1].to_list()
     for position, value in ((0, []), (0, ["model.0.act"]), (1, ["nothing"]), (4, "x"), (4, 0.0), (5, 999), (7, 1e9)):
         _, ckpt = checkpoint.load(plain)
@@ -91,7 +91,7 @@ def test_exports_keep_the_ranges(files: dict[int, Path], tmp_path: Path, capsys:
         damaged = tmp_path / "damaged.pt"
         checkpoint.save(damaged, ckpt)
         with pytest.raises(InputError, match=r"range of activations|could be quantized"):
-            checkpoint.with_activations(damaged)
+            checkpoint.as_meant(damaged)
 
 
 def test_what_has_no_float_weights_is_refused(

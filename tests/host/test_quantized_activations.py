@@ -100,7 +100,7 @@ def test_plain_ultralytics_gets_a_plain_model(run: Run) -> None:
     last = run.folder / "weights" / "last.pt"
     with torch.inference_mode():
         wanted = bake(deepcopy(run.trainer.ema.ema), activations=True).half().float()(images())[0]
-        model = checkpoint.with_activations(last)
+        model = checkpoint.as_meant(last)
         assert isinstance(model, torch.nn.Module)
         assert torch.equal(model(images())[0], wanted)
         fused = deepcopy(model).fuse(verbose=False)  # type: ignore[operator]
@@ -173,7 +173,7 @@ def test_a_residual_sum_reads_the_quantized_input() -> None:
     [
         ({"activations": 9}, "activations=9 is out of range; use 2-8"),
         ({"activations": 8, "bits": 32}, "fp32 has none"),
-        ({"activations": 8, "activation_method": "relu"}, "choose one of lsq, pact, observer"),
+        ({"activations": 8, "activation_method": "relu"}, "choose one of lsq, pact, observer, dynamic-fixed"),
         ({"activations": 8, "activation_grid": "unsigned"}, "lsq has"),
         ({"activation_method": "pact"}, "add activations=8"),
     ],

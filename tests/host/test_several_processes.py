@@ -103,6 +103,6 @@ def test_two_processes_train_one_model(data: Path, tmp_path: Path) -> None:
     assert any(not torch.equal(v, first["whole"]["model"][k.replace("step", "first")]) for k, v in steps.items())
     assert first["whole"]["quant"] == second["whole"]["quant"] == CONFIG.to_dict()
     assert first["ends"].tolist() == second["ends"].tolist() == pytest.approx([0, 3]), "the largest value of both"
-    best = checkpoint.with_activations(tmp_path / "two" / "weights" / "best.pt")
+    best = checkpoint.as_meant(tmp_path / "two" / "weights" / "best.pt")
     assert isinstance(best, torch.nn.Module)
     assert len(ranges_of(best)) == 11

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from yolo_qreg.quant.dynamic_fixed import DynamicFixedQuantizer, Range, half_away, levels, step
+from yolo_qreg.quant.dynamic_fixed import (
+    DynamicFixedActivation,
+    DynamicFixedQuantizer,
+    Range,
+    half_away,
+    levels,
+    step,
+)
 
 
 def make(weight: torch.Tensor, bits: int = 8, **options: float) -> DynamicFixedQuantizer:
@@ -107,3 +114,42 @@ def test_a_range_changes_after_its_period_alone() -> None:
         tight.observe(numbers, 8, 3, 0.0005)
         loose.observe(numbers, 8, 3, 0.002)
     assert float(tight.whole()) == 1 and float(loose.whole()) == 0
+
+
+def test_activations_are_the_closed_form_and_so_are_their_gradients() -> None:
+    """In the least range that holds what was seen; the gradient passes saturated values, rounded to its own range."""
+    numbers = torch.Generator().manual_seed(0)
+    seen = torch.randn(4, 3, 5, 5, generator=numbers).clamp(-3.9, 3.9)
+    made = DynamicFixedActivation.make(6, "symmetric")
+    made(seen)
+    made.calibrate()
+    x = (2 * torch.randn(4, 3, 5, 5, generator=numbers)).requires_grad_()
+    grad = 1e-3 * torch.randn(x.shape, generator=numbers)
+    made.loss_scaled(2.0**10)
+    y = made(x)
+    y.backward(grad * 2.0**10)
+    exact = x.detach().double().numpy()
+    wanted = np.clip(np.rint(exact * 2.0**3), -32, 31) / 2.0**3  # R = 2, B = 5
+    np.testing.assert_array_equal(y.detach().numpy(), wanted)
+    assert (wanted == 31 / 8).any()
+    power = math.ceil(math.log2(float(grad.abs().max())))
+    assert x.grad is not None
+    np.testing.assert_array_equal(x.grad.numpy() / 2.0**10, closed_form(grad.double().numpy(), 6, power))
+    assert float(made.gradients.power) == power
+
+
+@pytest.mark.parametrize("size", [0.3, 1.0, 3.3, 20.0])
+def test_ranges_of_activations_follow_what_they_meet(size: float) -> None:
+    """They settle at the least range whose largest value is beyond, and rest in eval mode."""
+    made = DynamicFixedActivation.make(8, "symmetric")
+    made(torch.full((1, 1, 2, 2), 2.5))
+    made.calibrate()
+    made.eval()(torch.full((1, 1, 2, 2), size))
+    assert float(made.range.power) == 2
+    made.train()
+    made.period = 1
+    for _ in range(8):
+        made(torch.full((1, 1, 2, 2), size))
+    powers = range(-4, 8)
+    assert float(made.range.power) == next(r for r in powers if 127 * 2.0 ** (r - 7) > size)
+    assert made.qparams().scale == 2.0 ** (float(made.range.power) - 7)

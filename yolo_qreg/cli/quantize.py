@@ -23,7 +23,9 @@ from yolo_qreg.errors import InputError
 @click.option("--last-bits", type=int, help="Quantize the head's output convolutions too (lsq).")
 @click.option("--per-channel", is_flag=True, help="One scale per output channel (lsq, dorefa, ternary).")
 @click.option("--activations", type=int, metavar="BITS", help="Quantize activations too, 2-8.  [default: float]")
-@click.option("--activation-method", default="", metavar="[lsq|pact|observer]", help="How.  [default: lsq]")
+@click.option(
+    "--activation-method", default="", metavar="[lsq|pact|observer|dynamic-fixed]", help="How.  [default: lsq]"
+)
 @click.option("--activation-grid", default="", metavar="[symmetric|affine|unsigned]", help="As in yolo-qreg train.")
 @click.option(
     "--bn-images", type=int, default=BN_IMAGES, show_default=True, help="Images to re-estimate BatchNorm on; 0: off."

@@ -42,7 +42,9 @@ from yolo_qreg.settings import check_settings, parse_settings
 @click.option("--bn-images", type=int, help="Images to re-estimate BatchNorm on; 0: off.  [default: 256 at 1-4 bits]")
 @click.option("--bn-tune", type=int, default=0, metavar="N", help="Train only BatchNorm's scales in the last N epochs.")
 @click.option("--activations", type=int, metavar="BITS", help="Quantize what convolutions read, 2-8.  [default: float]")
-@click.option("--activation-method", default="", metavar="[lsq|pact|observer]", help="How.  [default: lsq]")
+@click.option(
+    "--activation-method", default="", metavar="[lsq|pact|observer|dynamic-fixed]", help="How.  [default: lsq]"
+)
 @click.option(
     "--activation-grid",
     default="",

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
+from yolo_qreg.activations import quantizers as activation_quantizers
 from yolo_qreg.patch import QuantConv2d, quantized_layers
 from yolo_qreg.quant.activations import ActivationQuantizer
 from yolo_qreg.quant.base import WeightQuantizer
@@ -84,11 +85,15 @@ def begin_epoch(model: nn.Module, progress: float) -> None:
 
 def tell_loss_scale(model: nn.Module, scaler: torch.amp.GradScaler) -> None:
     """Tell the quantizers of a model by what the loss is multiplied, which changes with steps."""
-    chosen = _overriding("loss_scaled", quantized_layers(model).values())
+    chosen: list[WeightQuantizer | ActivationQuantizer] = [
+        layer.quantizer for layer in _overriding("loss_scaled", quantized_layers(model).values())
+    ]
+    nothing = ActivationQuantizer.loss_scaled
+    chosen += [own for own in activation_quantizers(model).values() if type(own).loss_scaled is not nothing]
     if chosen:
         factor = scaler.get_scale()
-        for layer in chosen:
-            layer.quantizer.loss_scaled(factor)
+        for quantizer in chosen:
+            quantizer.loss_scaled(factor)
 
 
 def add_penalties(model: Any) -> None:

@@ -177,6 +177,9 @@ class ActivationQuantizer(nn.Module, ABC):
         """Return the learning rate of `steps` under an Adam-like optimizer, as a factor of the weights' rate."""
         return 1.0
 
+    def loss_scaled(self, factor: float) -> None:
+        """Be told by what the loss is multiplied from now on; nothing depends on it by default."""
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the tensor on the grid, of the same type; computed in float32 also under AMP."""
         if self.observed is not None:

@@ -157,6 +157,8 @@ def _ensemble_refusal(options: Mapping[str, Any], _: int) -> str:
 
 
 _NETWORKS = 8
+PERIOD, LIMIT = 100, 0.0001
+"""Of dynamic ranges: steps after which they may change, and the share of numbers that may overflow."""
 CODED = ("dorefa", "lsq", "fixed")
 """Methods whose errors a control can imitate."""
 
@@ -205,8 +207,8 @@ METHODS = Methods(
             title="dynamic fixed point",
             options={
                 "updates": Option(default=12, least=3, most=24),
-                "period": Option(default=100, least=1),
-                "limit": Option(default=0.0001, most=1),
+                "period": Option(default=PERIOD, least=1),
+                "limit": Option(default=LIMIT, most=1),
             },
         ),
         "ternary": MethodSpec(
@@ -284,4 +286,7 @@ ACTIVATIONS: Mapping[str, ActivationSpec] = {
     "lsq": ActivationSpec("yolo_qreg.quant.activations:LSQActivation", grids=("symmetric", "affine")),
     "pact": ActivationSpec("yolo_qreg.quant.activations:PACTActivation", grids=("unsigned", "symmetric")),
     "observer": ActivationSpec("yolo_qreg.quant.activations:ObservedActivation", grids=("symmetric", "affine")),
+    "dynamic-fixed": ActivationSpec(
+        "yolo_qreg.quant.dynamic_fixed:DynamicFixedActivation", grids=("symmetric",), bits=range(3, 9)
+    ),
 }
