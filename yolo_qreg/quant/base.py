@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -182,13 +183,19 @@ def spread(scales: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
 
 def repeated(scales: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
     """Return scales of shape [] or [O], one for each weight, repeated to the weights' shapes by one operation."""
-    shares = [weight.numel() // scale.numel() for scale, weight in zip(scales, weights, strict=True)]
-    repeats = torch.tensor(shares).repeat_interleave(torch.tensor([scale.numel() for scale in scales]))
+    counts = tuple(scale.numel() for scale in scales)
+    shares = tuple(weight.numel() // count for weight, count in zip(weights, counts, strict=True))
     joined = torch.cat([scale.reshape(-1) for scale in scales])
     total = sum(weight.numel() for weight in weights)
-    long = joined.repeat_interleave(repeats.to(joined.device), output_size=total)
+    long = joined.repeat_interleave(_repeats(shares, counts, joined.device), output_size=total)
     parts = torch.split(long, [weight.numel() for weight in weights])
     return [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]
+
+
+@lru_cache
+def _repeats(shares: tuple[int, ...], counts: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return how often each of all scales is repeated, kept because making it takes a copy to the device each time."""
+    return torch.tensor(shares).repeat_interleave(torch.tensor(counts)).to(device)
 
 
 def of_channels(reduce: Callable[[Tensor], Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
