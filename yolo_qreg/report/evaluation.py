@@ -18,12 +18,13 @@ from yolo_qreg.findings import paper
 from yolo_qreg.findings.evaluation import Comparison
 from yolo_qreg.findings.losses import LOSSES, History, histories_of
 from yolo_qreg.findings.names import kind_of, short_names
-from yolo_qreg.report import evaluation_tables, panels
+from yolo_qreg.report import evaluation_tables, gain_panels
 from yolo_qreg.report.figures import Sheet, write_figures
 from yolo_qreg.report.gallery import Picture, read_gallery
+from yolo_qreg.report.loss_panels import loss_charts
 from yolo_qreg.report.page import PAGE, render
 from yolo_qreg.report.palette import Name, check
-from yolo_qreg.report.panels import HeatMap
+from yolo_qreg.report.panels import Chart, HeatMap
 from yolo_qreg.report.render import to_text
 from yolo_qreg.report.text import BLIND, file_names
 
@@ -69,12 +70,12 @@ def document(results: Results, losses: Mapping[str, History], pictures: tuple[Pi
         titles=titles,
         names=short_names(results.models),
         headline=evaluation_tables.headline(found),
-        overview=panels.overview(found, titles) if found.compared else None,
+        overview=gain_panels.overview(found, titles) if found.compared else None,
         maps=_maps(found),
         severity=_severity_charts(found, titles) if several else (),
-        each_severity=panels.corruption_charts(found, titles) if several else (),
+        each_severity=gain_panels.corruption_charts(found, titles) if several else (),
         severities=evaluation_tables.severities(found),
-        dots=panels.class_dots(gains, titles, found.baseline.label),
+        dots=gain_panels.class_dots(gains, titles, found.baseline.label),
         classes=evaluation_tables.classes(gains),
         absent=[name for name in found.classes if name not in held],
         pictures=pictures,
@@ -97,11 +98,13 @@ def sheets(found: Comparison, losses: Mapping[str, History]) -> tuple[Sheet, ...
     maps = zip(found.compared, _maps(found), strict=True)
     made = [Sheet(f"heatmap-{files[unit.label]}", (panel,)) for unit, panel in maps]
     if found.compared:
-        made.append(Sheet("gains", (panels.overview(found, titles),)))
+        made.append(Sheet("gains", (gain_panels.overview(found, titles),)))
     if len(found.severities) > 1:
         made.append(Sheet("severity", _severity_charts(found, titles), 2))
-        made.append(Sheet("severity-by-corruption", panels.corruption_charts(found, titles), CHARTS_PER_ROW))
-    made.append(Sheet("classes", panels.class_dots(found.class_gains(), titles, found.baseline.label), DOTS_PER_ROW))
+        made.append(Sheet("severity-by-corruption", gain_panels.corruption_charts(found, titles), CHARTS_PER_ROW))
+    made.append(
+        Sheet("classes", gain_panels.class_dots(found.class_gains(), titles, found.baseline.label), DOTS_PER_ROW)
+    )
     made.append(Sheet("losses", _losses(found, titles, losses), 3))
     return tuple(sheet for sheet in made if sheet.panels)
 
@@ -129,28 +132,28 @@ def print_summary(results: Results, echo: Callable[[str], object] = click.echo) 
 
 def _maps(found: Comparison) -> tuple[HeatMap, ...]:
     kinds = {unit.label: unit.kind for unit in found.compared}
-    return panels.heat_maps(found, kinds, {label: label for label in kinds})
+    return gain_panels.heat_maps(found, kinds, {label: label for label in kinds})
 
 
 def _pairs(found: Comparison) -> tuple[HeatMap, ...]:
     """Return our heat map and the paper's for each model that both know, all on one scale."""
     ours = {panel.title: panel for panel in _maps(found)}
-    return panels.scaled(
+    return gain_panels.scaled(
         panel
         for label, entry in found.printed().items()
-        for panel in (ours[label], panels.paper_map(kind_of(entry.method, entry.bits), entry.source, entry.points))
+        for panel in (ours[label], gain_panels.paper_map(kind_of(entry.method, entry.bits), entry.source, entry.points))
     )
 
 
-def _severity_charts(found: Comparison, titles: Mapping[str, str]) -> tuple[panels.Chart, ...]:
-    mean = panels.severity_chart(found, titles, found.corruptions, "Mean mAP over the corruptions")
-    gain = panels.gain_chart(found, titles)
+def _severity_charts(found: Comparison, titles: Mapping[str, str]) -> tuple[Chart, ...]:
+    mean = gain_panels.severity_chart(found, titles, found.corruptions, "Mean mAP over the corruptions")
+    gain = gain_panels.gain_chart(found, titles)
     return (mean, gain) if gain else (mean,)
 
 
-def _losses(found: Comparison, titles: Mapping[str, str], losses: Mapping[str, History]) -> tuple[panels.Chart, ...]:
+def _losses(found: Comparison, titles: Mapping[str, str], losses: Mapping[str, History]) -> tuple[Chart, ...]:
     runs = {label: (losses[label],) if label in losses else () for label in titles}
-    return panels.loss_charts(runs, titles, LOSSES)
+    return loss_charts(runs, titles, LOSSES)
 
 
 def _has_difficult(found: Comparison) -> bool:

@@ -19,11 +19,12 @@ from yolo_qreg.findings.claims import GROUPS, VERDICTS, Judged, judge
 from yolo_qreg.findings.gather import Findings, gather
 from yolo_qreg.findings.losses import LOSSES, write_histories
 from yolo_qreg.findings.pool import Pool
-from yolo_qreg.report import panels, study_tables
+from yolo_qreg.report import gain_panels, study_tables
 from yolo_qreg.report.figures import Sheet, write_figures
+from yolo_qreg.report.loss_panels import FIG1_BITS, SUMS, loss_charts
 from yolo_qreg.report.page import PAGE, render
 from yolo_qreg.report.palette import Name, check
-from yolo_qreg.report.panels import FIG1_BITS, SUMS, Chart, HeatMap
+from yolo_qreg.report.panels import Chart, HeatMap
 from yolo_qreg.report.render import GAP, ascii_text, to_csv, to_text
 from yolo_qreg.report.table import Table, table
 from yolo_qreg.report.text import seeds_text
@@ -87,7 +88,7 @@ def document(findings: Findings, judged: Sequence[Judged], colours: Name) -> str
         claims={title: [said for said in words if said.entry.claim.group == key] for key, title in GROUPS.items()},
         missing=[(name, reason) for name, reason in troubles if reason],
         paper=paper.CITATION,
-        overview=panels.overview(pool, titles) if pool and pool.compared else None,
+        overview=gain_panels.overview(pool, titles) if pool and pool.compared else None,
         table1=study_tables.table1(findings, pool).without("mb") if pool else None,
         map_rows=[
             [maps[u.label] for u in findings.units if u.label in maps and u.method == m] for m in _methods(findings)
@@ -115,7 +116,7 @@ def sheets(findings: Findings) -> tuple[Sheet, ...]:
         widths = max(sum(unit.method == method for unit in pool.compared) for method in _methods(findings))
         made += [Sheet(f"heatmap-{label}", (panel,)) for label, panel in maps.items()]
         made += [Sheet("heatmaps", tuple(maps.values()), widths)]
-        made += [Sheet("gains", (panels.overview(pool, _titles(findings)),))]
+        made += [Sheet("gains", (gain_panels.overview(pool, _titles(findings)),))]
     for method in _methods(findings):
         if charts := _losses(findings, method, {**SUMS, **LOSSES}):
             made.append(Sheet(f"losses-{method}", charts, 1 + len(LOSSES)))
@@ -167,11 +168,11 @@ def _maps(findings: Findings, pool: Pool) -> dict[str, tuple[HeatMap, ...]]:
     """Return by unit our heat map and the paper's, where it has one of the same data, all on one scale."""
     about = {unit.label: seeds_text(len(pool.seeds[unit.label])) for unit in pool.compared}
     found: list[tuple[str, HeatMap]] = []
-    for unit, ours in zip(pool.compared, panels.heat_maps(pool, about, _titles(findings)), strict=True):
+    for unit, ours in zip(pool.compared, gain_panels.heat_maps(pool, about, _titles(findings)), strict=True):
         found.append((unit.label, ours))
         if printed := paper.cells(unit.method, unit.bits or 0) if findings.voc else None:
-            found.append((unit.label, panels.paper_map(unit.kind, "Fig. 6", printed)))
-    scaled = panels.scaled(panel for _, panel in found)
+            found.append((unit.label, gain_panels.paper_map(unit.kind, "Fig. 6", printed)))
+    scaled = gain_panels.scaled(panel for _, panel in found)
     return {
         unit.label: tuple(panel for (label, _), panel in zip(found, scaled, strict=True) if label == unit.label)
         for unit in pool.compared
@@ -183,7 +184,7 @@ def _losses(findings: Findings, method: str, kinds: Mapping[str, str]) -> tuple[
     ours = [unit for unit in findings.quantized if unit.method == method]
     chosen = [unit for unit in ours if unit.bits in FIG1_BITS] or ours
     runs = {unit.label: findings.histories(unit.label) for unit in (findings.units[0], *chosen)}
-    return panels.loss_charts(runs, _titles(findings), kinds)
+    return loss_charts(runs, _titles(findings), kinds)
 
 
 def _in_lines(value: Any) -> Any:
