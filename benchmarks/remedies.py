@@ -2,10 +2,11 @@
 
     python benchmarks/remedies.py --data voc-lite.yaml --model coco-backbone.pt --out remedies imgsz=320 batch=16
 
-For each seed an FP32 model is trained first; every quantized training begins with it, and has as many epochs (those
-that BatchNorm alone is tuned in are among them; `progressive` has them once for each width). What is finished is kept:
-the same command goes on. Each remedy is held against the same method, width and seed without one, on clean and on
-corrupted pictures; 95% intervals are over pictures, and over seeds where there are several.
+For each seed an FP32 model is trained first, or found where it lies already (OUT/seed-N/fp32); every quantized
+training begins with it, and has as many epochs (those that BatchNorm alone is tuned in are among them; `progressive`
+has them once for each width). What is finished is kept: the same command goes on. Each remedy is held against the same
+method, width and seed without one, on clean and on corrupted pictures; 95% intervals are over pictures, and over seeds
+where there are several.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ sys.path.insert(0, str(ROOT))  # before this folder, whose corruptions.py is ano
 
 from yolo_qreg import EvalConfig, QuantConfig, Results, TrainConfig, evaluate, resume, train  # noqa: E402
 from yolo_qreg.evaluation.results import ALL, CLEAN, Delta  # noqa: E402
+from yolo_qreg.files import fill_block  # noqa: E402
 from yolo_qreg.findings.spread import SeedMean, of_deltas, over_seeds  # noqa: E402
 from yolo_qreg.host.history import read_run  # noqa: E402
 from yolo_qreg.settings import parse_settings  # noqa: E402
 
+PAGE = ROOT / "docs" / "train.md"
 METHODS = ("lsq", "dorefa")
 WIDTHS = (4, 2)
 STEPS = (8, 4, 2)
@@ -142,6 +145,13 @@ def measure(plan: Plan, folder: Path, runs: Mapping[str, Path], settings: Mappin
     return evaluate(EvalConfig(weights=others, baseline=runs[PLAIN], data=plan.test, out=folder, **settings))
 
 
+def table(title: str, by_name: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> str:
+    """Return the lines of one method and width."""
+    head = [f"{title}; gains on plain in points of mAP@[.50:.95], 95% intervals", ""]
+    head += ["| remedy | clean mAP | gain, clean | gain, corrupted |", "| --- | ---: | ---: | ---: |"]
+    return "\n".join([*head, *(row(name, found) for name, found in by_name.items())])
+
+
 def row(name: str, by_seed: Mapping[int, Mapping[str, Any]]) -> str:
     """Return one line of a table, from mAP and gains in points of each seed."""
     level = over_seeds({seed: found["level"] for seed, found in by_seed.items()}).value
@@ -189,6 +199,7 @@ def found_in(results: Results, runs: Mapping[str, Path]) -> dict[str, dict[str, 
 @click.option("--bits", default=",".join(map(str, WIDTHS)), callback=words([*map(str, WIDTHS)]), show_default=True)
 @click.option("--corruptions", default="gaussian_noise,motion_blur,fog,jpeg_compression", show_default=True)
 @click.option("--limit", type=int, help="Of the pictures that are evaluated.")
+@click.option("--write", is_flag=True, help="Write the tables into docs/train.md.")
 @click.argument("settings", nargs=-1)
 def main(
     data: str,
@@ -204,6 +215,7 @@ def main(
     bits: tuple[str, ...],
     corruptions: str,
     limit: int | None,
+    write: bool,
     settings: tuple[str, ...],
 ) -> None:
     """Train, evaluate and print."""
@@ -217,6 +229,7 @@ def main(
         "device": str(plan.settings.get("device", "")),
     }
     numbers = [int(word) for word in seeds.split(",")]
+    tables: list[str] = []
     for method, width, chosen in blocks(tune, only):
         if method not in methods or str(width) not in bits:
             continue
@@ -227,9 +240,10 @@ def main(
             results = measure(plan, out / f"seed-{seed}" / f"{method}-{width}-evaluation", runs, seen)
             for name, found in found_in(results, runs).items():
                 by_name.setdefault(name, {})[seed] = found
-        print(f"\n{method}, {width} bits, seeds {seeds}; gains on plain in points of mAP@[.50:.95], 95% intervals\n")
-        print("| remedy | clean mAP | gain, clean | gain, corrupted |\n| --- | ---: | ---: | ---: |")
-        print("\n".join(row(name, found) for name, found in by_name.items()), flush=True)
+        tables.append(table(f"{method}, {width} bits, seeds {seeds}", by_name))
+        print(f"\n{tables[-1]}", flush=True)
+    if write:
+        fill_block(PAGE, "remedies", "\n\n".join(tables))
 
 
 if __name__ == "__main__":
