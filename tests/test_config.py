@@ -64,7 +64,7 @@ REJECTED = [
     (
         {"method": "binaryconnect", "bits": 1, "options": {"draws": "stochastic", "test": "ensemble"}, "bn_images": 9},
         "bn_images=9 is for one network with fixed weights, and binaryconnect-1bit-stochastic-ensemble averages the "
-        "answers of 8; drop it",
+        "answers of 8; drop it (bn_images=0 in a study), or test one network, as test=binary does",
     ),
     ({"bits": 32, "grad_l1": -1}, "grad_l1=-1 must be a number, 0 (off) or more"),
     ({"bits": 32, "grad_l1": float("nan")}, "grad_l1=nan must be a number, 0 (off) or more"),

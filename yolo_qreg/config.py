@@ -149,7 +149,7 @@ class QuantConfig:
             if self.networks and value:
                 raise InputError(
                     f"{name}={value} is for one network with fixed weights, and {self.label} averages the answers of "
-                    f"{self.networks}; drop it"
+                    f"{self.networks}; drop it (bn_images=0 in a study), or test one network, as test=binary does"
                 )
 
     def _check_grad_l1(self) -> None:
