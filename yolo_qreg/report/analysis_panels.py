@@ -21,7 +21,7 @@ from yolo_qreg.findings.analysis import (
 )
 from yolo_qreg.findings.names import kind_of, method_title
 from yolo_qreg.report.panels import Chart, Line, Mark, Scatter
-from yolo_qreg.report.text import interval, number
+from yolo_qreg.report.text import MINUS, interval, number
 
 AXES = {"outputs": "squared change of outputs", "loss": "rise of the loss"}
 BY = {"gaussian": "Gaussian noise", "quantized": "true errors"}
@@ -94,7 +94,7 @@ def profile_chart(found: Analysis, titles: Mapping[str, str]) -> Chart:
         rises = [[value - sharp.training_loss for value in losses] for losses in sharp.profiles]
         band = tuple((min(values), max(values)) for values in zip(*rises, strict=True))
         lines.append(Line(titles[model.name], index, tuple(sharp.distances), mean_profile(model), band=band))
-    ticks = tuple((distance, f"{distance:g}") for distance in (-0.4, -0.2, 0.0, 0.2, 0.4))
+    ticks = tuple((distance, f"{distance:g}".replace("-", MINUS)) for distance in (-0.4, -0.2, 0.0, 0.2, 0.4))
     label = "distance, in norms of filters"
     return Chart("Loss along random directions", tuple(lines), label, ticks, "rise of the loss", marked=False)
 
