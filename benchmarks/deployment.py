@@ -31,8 +31,8 @@ sys.path.insert(0, str(ROOT))  # before this folder, which has a corruptions.py 
 
 from deployment_models import Job, Picture, integers_kept, kernels, runner, size_of  # noqa: E402
 
-from yolo_qreg.evaluation import evaluate as work  # noqa: E402
 from yolo_qreg.evaluation.config import Settings  # noqa: E402
+from yolo_qreg.evaluation.evaluate import evaluate  # noqa: E402
 from yolo_qreg.evaluation.models import subjects  # noqa: E402
 from yolo_qreg.evaluation.results import CLEAN, OVER_SEVERITIES  # noqa: E402
 from yolo_qreg.export import notes  # noqa: E402
@@ -226,7 +226,7 @@ def scores(models: Models, paths: dict[str, Path], place: Path, limit: int) -> d
         resamples=200,
         workers=0,
     )
-    results = work.evaluate(named, named[0].model.name, settings, lambda _: lambda *_: None)
+    results = evaluate(named, named[0].model.name, settings, lambda _: lambda *_: None)
     by_hash = {subject.model.sha256: subject.model.name for subject in named}
     return {
         name: results.score(by_hash[chosen[path].model.sha256], CLEAN, OVER_SEVERITIES).map50_95

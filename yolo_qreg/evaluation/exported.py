@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from yolo_qreg.errors import InputError
-from yolo_qreg.evaluation import evaluate as work
 from yolo_qreg.evaluation.config import Settings
+from yolo_qreg.evaluation.evaluate import evaluate
 from yolo_qreg.evaluation.models import find_baseline, subjects, training_data
 from yolo_qreg.evaluation.results import CLEAN, OVER_SEVERITIES, Results
 from yolo_qreg.evaluation.workers import default_workers
@@ -46,7 +46,7 @@ def check_map(source: Path, exported: Path, data: Path, *, imgsz: int, watch: Ca
         exported: What was made of it.
         data: YAML file; its `val` split is used, pictures padded to squares.
         imgsz: Sides of the exported model's pictures in pixels.
-        watch: As of `evaluate.evaluate`.
+        watch: As of `evaluate`.
 
     Returns:
         Plain data: mAP@[.50:.95] of each as fractions, and the exported model's differences in points, with 95%
@@ -67,7 +67,7 @@ def check_map(source: Path, exported: Path, data: Path, *, imgsz: int, watch: Ca
             workers=default_workers(DEVICE),
         )
         others = [role for role in roles if role != "exported"]
-        results = {role: work.evaluate(chosen, roles[role].model.name, settings, watch) for role in others}
+        results = {role: evaluate(chosen, roles[role].model.name, settings, watch) for role in others}
     found = results["weights"]
     scores = {role: found.score(subject.model.name, CLEAN, OVER_SEVERITIES) for role, subject in roles.items()}
     name = roles["exported"].model.name
