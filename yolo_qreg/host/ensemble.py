@@ -32,10 +32,10 @@ class Ensemble(nn.Module):
         for name in ("names", "stride", "yaml", "args"):
             setattr(self, name, getattr(members[0], name))
 
-    def fuse(self) -> Ensemble:
+    def fuse(self, verbose: bool = False) -> Ensemble:  # which older hosts pass
         """Fold BatchNorm into the convolutions of all members."""
         for member in self.members:
-            member.fuse(verbose=False)
+            member.fuse(verbose=verbose)
         return self
 
     def forward(self, pictures: Tensor, **_: Any) -> tuple[Tensor, list[Any]]:
