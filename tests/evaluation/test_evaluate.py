@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 import small_evaluations
 import torch
-from small_evaluations import CORRUPTIONS, KINDS, SEVERITIES, SMALL_PX, contents, run
+from small_evaluations import CORRUPTIONS, KINDS, SEVERITIES, SMALL_PX, contents, run, settings
 from ultralytics import YOLO
 
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation import damage as damage_module
 from yolo_qreg.evaluation import evaluate as evaluate_module
-from yolo_qreg.evaluation.result_files import load
+from yolo_qreg.evaluation.models import subjects
+from yolo_qreg.evaluation.result_files import load, save
 from yolo_qreg.evaluation.results import ALL, BENCHMARK, CLEAN, Results
 from yolo_qreg.host import predict
 from yolo_qreg.host.validate import validate
@@ -150,6 +151,20 @@ def test_workers_change_nothing(shapes: Path, finished: tuple[Path, Results], tm
     """Any number of processes gives the same bytes."""
     run(shapes, tmp_path, workers=3)
     assert contents(tmp_path) == contents(finished[0])
+
+
+def test_processes_that_run_models_change_nothing(shapes: Path, untrained: list[Path], tmp_path: Path) -> None:
+    """Kinds of pictures are divided among them, and all progress is told."""
+    told: list[tuple[str, int]] = []
+    small: dict[str, Any] = {"imgsz": SMALL_PX, "severities": (3,)}
+    run(shapes, tmp_path / "one", untrained, **small)
+    chosen = subjects(untrained)
+    given = settings(shapes, tmp_path / "two", jobs=2, workers=1, **small)
+    found = evaluate_module.evaluate(chosen, chosen[0].model.name, given, lambda _: lambda *word: told.append(word))
+    save(found, tmp_path / "two")
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+    assert sum(done for _, done in told) == len(untrained) * 3 * 12
+    assert len({label for label, done in told if done}) == 3
 
 
 def test_a_killed_evaluation_continues(shapes: Path, finished: tuple[Path, Results], tmp_path: Path) -> None:

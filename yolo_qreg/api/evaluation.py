@@ -73,7 +73,7 @@ def run_study(
     Args:
         study: The grid and its schedule.
         out: Folder of the study.
-        jobs: Trainings at a time; with `ray`, on each GPU.
+        jobs: Trainings at a time; with `ray`, on each GPU. On a GPU, the evaluation has as many processes.
         device: As the host names it; "" lets the study's settings or the host choose.
         ray: Address of a Ray cluster ("local", "auto" or "HOST:PORT"); None works on this machine without Ray.
         part: "train" evaluates nothing, "evaluate" evaluates what is finished and trains nothing.

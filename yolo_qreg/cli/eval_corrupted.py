@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--batch", default=16, show_default=True, type=click.IntRange(min=1), help="Pictures at a time.")
 @click.option("--device", default="", help="cpu, 0, mps, ...  [default: the host's choice]")
 @click.option("--workers", type=WORKERS, help="Processes that damage pictures.  [default: by cores]")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes that run models.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take N pictures, spread over the data set.")
 @click.option("--seed", default=0, type=click.IntRange(min=0), help="Of corruptions and bootstrap.  [default: 0]")
 @click.option("--resamples", default=1000, show_default=True, type=int, help="Of the bootstrap, 200 to 20,000.")
@@ -44,6 +45,7 @@ def command(
     batch: int,
     device: str,
     workers: int | None,
+    jobs: int,
     limit: int | None,
     seed: int,
     resamples: int,
@@ -80,6 +82,7 @@ def command(
         batch=batch,
         device=device,
         workers=workers,
+        jobs=jobs,
         limit=limit,
         seed=seed,
         resamples=resamples,

@@ -31,7 +31,13 @@ if TYPE_CHECKING:
 @click.option(
     "--bn-images", type=int, help="Images to re-estimate BatchNorm of all models on, FP32 too; 0: off.  [default: 256]"
 )
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Trainings at a time.")
+@click.option(
+    "--jobs",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Trainings at a time; on a GPU evaluations, too.",
+)
 @click.option("--share-batches", is_flag=True, help="Make the pictures of a seed once for all trainings at work.")
 @click.option("--device", default="", help="cpu, 0, mps, ...  [default: the host's choice]")
 @click.option(

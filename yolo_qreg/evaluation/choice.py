@@ -87,6 +87,7 @@ def settle(config: EvalConfig, chosen: Sequence[Subject], tell: Tell) -> Setting
         batch=config.batch,
         device=config.device,
         workers=default_workers(device_type(config.device)) if config.workers is None else config.workers,
+        jobs=config.jobs,
         limit=config.limit,
         seed=config.seed,
         resamples=config.resamples,

@@ -18,6 +18,7 @@ LIMITS = {
     "limit": (1, 10**9),
     "resamples": (200, 20_000),  # every worker holds their weights: 200 MB for 5,000 pictures
     "workers": (0, 256),
+    "jobs": (1, 64),
     "seed": (0, 2**64),
 }
 """The least and the most of whole numbers."""
@@ -43,6 +44,8 @@ class EvalConfig:
         batch: Pictures at a time.
         device: As the host names it: cpu, 0, mps; "" lets it choose.
         workers: Processes that damage pictures; None for as many as suit the cores, 0 for none.
+        jobs: Processes that run models, for a GPU that one does not keep busy; each takes some kinds of pictures, and
+            holds all models.
         limit: Number of pictures, spread evenly over the split; None for all.
         seed: Of the corruptions' random numbers and of the bootstrap.
         resamples: Of the bootstrap, 200 or more.
@@ -65,6 +68,7 @@ class EvalConfig:
     batch: int = 16
     device: str = ""
     workers: int | None = None
+    jobs: int = 1
     limit: int | None = None
     seed: int = 0
     resamples: int = 1000
@@ -141,6 +145,7 @@ class Settings:
         device: As the host names it; "" lets it choose.
         device_kind: cpu, cuda or mps, where cells are filled on other machines; None for what `device` is here.
         workers: Processes that make pictures and resample; 0 for none.
+        jobs: Processes that run models; each takes some kinds of pictures, and its part of the workers.
         threads: That models run in on a CPU; None for as many as it has cores.
         limit: Number of pictures, spread evenly over the split; None for all.
         seed: Of the corruptions' random numbers and of the bootstrap.
@@ -161,6 +166,7 @@ class Settings:
     batch: int = 16
     device: str = ""
     workers: int = 0
+    jobs: int = 1
     threads: int | None = None
     limit: int | None = None
     seed: int = 0

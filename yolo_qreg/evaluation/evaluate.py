@@ -21,6 +21,7 @@ from yolo_qreg.evaluation.gallery import CHOSEN_FOR, SHOWN_SCORE, choose_picture
 from yolo_qreg.evaluation.material import Material, check_names, load_material, possible
 from yolo_qreg.evaluation.models import Subject, compare, single_class
 from yolo_qreg.evaluation.results import OVER_SEVERITIES, ClassScore, Kind, Results, Score
+from yolo_qreg.evaluation.side_by_side import side_by_side
 from yolo_qreg.evaluation.summary import deltas_of
 from yolo_qreg.evaluation.sweep import Numbers, Sweep
 from yolo_qreg.evaluation.workers import Workshop, available_cores
@@ -97,6 +98,27 @@ def fill(evaluation: Evaluation, told: Watch) -> None:
     Raises:
         InputError: A picture or a model cannot be used.
     """
+    shares = _shares(evaluation)
+    if len(shares) > 1:
+        side_by_side(_fill, shares, told)
+    else:
+        _fill(evaluation, told)
+
+
+def _shares(evaluation: Evaluation) -> list[Evaluation]:
+    """Divide what is missing, by kinds of pictures, into as many parts as there are to be processes."""
+    settings = evaluation.settings
+    missing = list(evaluation.missing().items())
+    jobs = min(settings.jobs, len(missing))
+    if jobs < 2:
+        return [evaluation]
+    cores = settings.threads or available_cores()
+    settings = replace(settings, workers=math.ceil(settings.workers / jobs), threads=max(1, cores // jobs))
+    return [replace(evaluation, settings=settings, cells=dict(missing[first::jobs])) for first in range(jobs)]
+
+
+def _fill(evaluation: Evaluation, told: Watch) -> None:
+    """Run what is missing of an evaluation or of a share of it."""
     subjects, settings, material = evaluation.subjects, evaluation.settings, evaluation.material
 
     @cache

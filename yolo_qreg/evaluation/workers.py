@@ -51,7 +51,7 @@ class Workshop:
         self._aside = self._start(max(1, workers // 4)) if workers else None
 
     def _start(self, workers: int) -> ProcessPoolExecutor:
-        pool = ProcessPoolExecutor(workers, FreshProcesses(), _start_worker)
+        pool = ProcessPoolExecutor(workers, FreshProcesses(), begin_worker)
         watched = pool._processes, pool._result_queue, self._closed
         threading.Thread(target=_end_if_torn, args=watched, daemon=True).start()
         return pool
@@ -127,7 +127,7 @@ def _submit(pool: ProcessPoolExecutor, work: Callable[..., Result], *args: objec
         return pool.submit(work, *args)
 
 
-def _start_worker() -> None:
+def begin_worker() -> None:
     """Let OpenCV work on one core, and end when the parent is killed."""
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -305,6 +305,8 @@ def evaluate_study(
     data = resolve_data(study.data)
     material = load_material(data, study.evaluation.limit, single_class=single_class(everything))
 
+    kind = site.kind or device_type(site.device)
+
     def settings(folder: Path) -> Settings:
         plan = study.evaluation
         return Settings(
@@ -317,7 +319,8 @@ def evaluate_study(
             batch=plan.batch,
             device=site.device,
             device_kind=site.kind,
-            workers=default_workers(site.kind or device_type(site.device)),
+            workers=default_workers(kind),
+            jobs=1 if kind == "cpu" else site.at_once,
             limit=plan.limit,
             resamples=plan.resamples,
         )
