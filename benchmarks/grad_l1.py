@@ -70,6 +70,7 @@ class Trial:
     def rounded(self, weights: Path, bits: int, images: int) -> Path:
         """Return float weights that were quantized without training."""
         out = weights.parent / f"{bits}-{images}"
+        out.mkdir(exist_ok=True)
         if not (found := sorted(out.glob("*.pt"))):
             found = quantize(weights, QuantConfig(method="lsq", bits=bits, bn_images=images), out, self.data)
         return found[0]

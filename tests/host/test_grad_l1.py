@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ultralytics.cfg import get_cfg
 from ultralytics.nn.tasks import DetectionModel
 
-from yolo_qreg import QATTrainer, QuantConfig, describe
+from yolo_qreg import QATTrainer, QuantConfig, describe, quantize
 from yolo_qreg.errors import InputError
 from yolo_qreg.host.hooks import GradientL1
 from yolo_qreg.host.model import quantize_detector
@@ -148,6 +148,18 @@ def test_it_is_no_twin(run: Run, tiny_twin: Run) -> None:
     assert ours.past.differences(theirs.past) == (f"grad_l1 {LAMBDA} against 0.0",)
     assert ours.config is not None
     assert ours.config.label == "fp32-gradl1-0.05"
+
+
+def test_what_is_quantized_afterwards_is_no_twin_either(run: Run, tiny_twin: Run, tmp_path: Path) -> None:
+    """Files of both trainings differ in the penalty as the trainings do."""
+    config = QuantConfig(method="lsq", bits=4, bn_images=0)
+    files = []
+    for number, each in enumerate((run, tiny_twin)):
+        (out := tmp_path / str(number)).mkdir()
+        files += quantize(each.folder, config, out)
+    ours, theirs = map(describe, files)
+    assert ours.past.differences(theirs.past) == (f"grad_l1 {LAMBDA} against 0.0",)
+    assert ours.config == theirs.config and ours.config.grad_l1 == 0
 
 
 def test_a_compiled_model_is_refused(data: Path, tmp_path: Path) -> None:

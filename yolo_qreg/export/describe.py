@@ -332,8 +332,11 @@ def _compose(
 
 
 def _learned(args: Mapping[str, Any], config: QuantConfig | None) -> dict[str, Any]:
-    """Return the settings of a training; the host drops those that are not its own when it ends."""
-    return dict(args) | ({} if config is None else {"quant": config.to_dict()})
+    """Return the settings of a training; the host drops those that are not its own when it ends.
+
+    What was quantized afterwards may say how it was trained.
+    """
+    return ({} if config is None else {"quant": config.to_dict()}) | dict(args)
 
 
 def _contents(path: Path) -> tuple[int, str]:

@@ -76,6 +76,8 @@ def quantize(
     if held is not None and held.tensors:  # in float32, where the module is rounded
         model = bake(checkpoint.requantize(model, held))
     args = ckpt.get("train_args") or {}
+    if held is not None and held.config.grad_l1:  # of the training, which the file's own settings say nothing of
+        args = {**args, "quant": held.config.to_dict()}
     origin = Origin.from_dict(held.origin) if held is not None else None
     wanted = max(max(config.bn_images or 0, RANGE_IMAGES if config.activations else 0) for config in configs)
     wanted = max(wanted, rounding.IMAGES if adaround else 0)
