@@ -84,18 +84,22 @@ class Workshop:
         done.set_result(work(*args))
         return done
 
-    def close(self) -> None:
-        """Stop the workers; what they have not begun is dropped."""
+    def close(self, wait: bool = False) -> None:
+        """Stop the workers; what they have not begun is dropped.
+
+        Args:
+            wait: Until they have ended; a process that ends itself meanwhile would say so, or wait for ever.
+        """
         self._closed.set()
         for pool in (self._pool, self._aside):
             if pool is not None:
-                pool.shutdown(wait=False, cancel_futures=True)
+                pool.shutdown(wait=wait, cancel_futures=True)
 
     def __enter__(self) -> Workshop:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.close(wait=kind is None)
 
 
 def available_cores() -> int:
