@@ -31,12 +31,14 @@ sys.path.insert(0, str(ROOT))  # before this folder, which has a corruptions.py 
 
 from deployment_models import Job, Picture, integers_kept, kernels, runner, size_of  # noqa: E402
 
+from yolo_qreg import __version__  # noqa: E402
 from yolo_qreg.evaluation.config import Settings  # noqa: E402
 from yolo_qreg.evaluation.evaluate import evaluate  # noqa: E402
 from yolo_qreg.evaluation.models import subjects  # noqa: E402
 from yolo_qreg.evaluation.results import CLEAN, OVER_SEVERITIES  # noqa: E402
 from yolo_qreg.export import notes  # noqa: E402
 from yolo_qreg.files import fill_block, write_text  # noqa: E402
+from yolo_qreg.host import checkpoint  # noqa: E402
 from yolo_qreg.host.datasets import resolve_data  # noqa: E402
 
 PAGE, RESULTS = ROOT / "docs" / "deploy.md", ROOT / "docs" / "results" / "deployment.json"
@@ -49,7 +51,7 @@ HOST_SHARE = 0.5
 RUN_BY_HOST = {".pt": ("torch",), ".onnx": ("ort",), "": ("f32",)}
 """What Ultralytics, by which mAP is measured, runs a file or folder in."""
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16", "asimddp", "i8mm")
-PACKAGES = ("yolo-qreg", "ultralytics", "torch", "onnx", "onnxruntime", "openvino", "nncf")
+PACKAGES = ("ultralytics", "torch", "onnx", "onnxruntime", "openvino", "nncf")
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ ROWS = (
     Row("Ultralytics quantize=8, OpenVINO", "fp32", Job.host_openvino, "f32"),
     Row("NNCF, OpenVINO", "fp32", Job.nncf, "f32"),
     Row("Ultralytics quantize=8 of our 4 bits, ONNX Runtime", "4bit", Job.host_onnx, "ort"),
+    Row("Ultralytics quantize=8 of our 4 bits, OpenVINO", "4bit", Job.host_openvino, "f32"),
+    Row("NNCF of our 4 bits, OpenVINO", "4bit", Job.nncf, "f32"),
 )
 
 
@@ -101,6 +105,16 @@ class Models:
     imgsz: int
     folder: Path
     makes: bool = True
+
+    def weights(self) -> dict[str, str]:
+        """Return how the weights were made, by the name of their file."""
+        found = {}
+        for name in dict.fromkeys(row.weights for row in ROWS):
+            path = self.folder / f"{name}.pt"
+            if path.is_file():
+                state = checkpoint.state_of(checkpoint.load(path)[1], path)
+                found[name] = state.config.label + ("" if state.trained else " without training")
+        return found
 
     def job(self, row: Row, place: Path, images: int, imgsz: int) -> Job | None:
         """Return how a row is made; None without its weights.
@@ -165,8 +179,11 @@ def main(
         for name, score in scores(models, seen, place, limit).items():
             found[name][f"mAP on {models.name}"] = score
     found = {name: row for name, row in found.items() if row}
-    results = {"machine": machine(), "versions": {name: version(name) for name in PACKAGES}, "rounds": rounds}
-    results |= {"sets": {m.name: {"imgsz": m.imgsz, "pictures": limit} for m in known}, "rows": found}
+    results = {"machine": machine(), "versions": versions(), "rounds": rounds}
+    results |= {
+        "sets": {m.name: {"imgsz": m.imgsz, "pictures": limit, "weights": m.weights()} for m in known},
+        "rows": found,
+    }
     print(table(results))
     if write:
         write_text(RESULTS, json.dumps(results, indent=1) + "\n")
@@ -245,6 +262,11 @@ def machine() -> dict[str, Any]:
     return {"processor": name, "instruction sets": [flag for flag in FEATURES if flag in flags]}
 
 
+def versions() -> dict[str, str]:
+    """Return the releases that the numbers depend on."""
+    return {"yolo-qreg": __version__} | {name: version(name) for name in PACKAGES}
+
+
 def table(results: dict[str, Any]) -> str:
     """Return the results as Markdown."""
     rows: dict[str, dict[str, Any]] = results["rows"]
@@ -261,12 +283,13 @@ def table(results: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     about = results["machine"]
     sets = ", ".join(f"{name} {facts['imgsz']} px" for name, facts in results["sets"].items())
+    weights = "; ".join(f"{name} {', '.join(facts['weights'].values())}" for name, facts in results["sets"].items())
     pictures = next(iter(results["sets"].values()))["pictures"]
     releases = ", ".join(f"{name} {text}" for name, text in results["versions"].items())
     note = (
         f"{about['processor']} with {', '.join(about['instruction sets'])}; one thread, process CPU time, median of "
         f"{results['rounds']} interleaved rounds; ratios are speeds against ONNX Runtime's FP32. mAP50-95 on at most "
-        f"{pictures} pictures of val ({sets}). {releases}."
+        f"{pictures} pictures of val ({sets}). Weights: {weights}. {releases}."
     )
     return "\n".join([*lines, "", note])
 
