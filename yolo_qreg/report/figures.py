@@ -82,7 +82,7 @@ def _sheet(sheet: Sheet, colours: palette.Name) -> Figure:
     for index, panel in enumerate(sheet.panels):
         axes = figure.add_subplot(rows, columns, index + 1)
         draw(axes, panel, colours, [])
-        about = f" {panel.about}" if isinstance(panel, HeatMap) and panel.about else ""
+        about = f", {panel.about}" if isinstance(panel, HeatMap) and panel.about else ""
         axes.set_title(f"{panel.title}{about}")
     first = sheet.panels[0]
     if isinstance(first, (Chart, Scatter)):
