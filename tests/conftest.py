@@ -8,6 +8,8 @@ import tempfile
 
 import pytest
 
+FORKING = ("corruptions/test_transforms.py", "host/test_compat.py", "host/test_sharing.py")
+"""Files whose loaders fork: begun before others leave threads, beside which Python 3.13.0 does not fork well."""
 LONGEST = (
     "study/test_cluster.py",
     "study/test_study_runs.py",
@@ -43,6 +45,6 @@ os.environ |= {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files; `make test` keeps xdist from sorting them by how many tests they have."""
-    turn = {name: place for place, name in enumerate(LONGEST)}
+    """Begin with files that fork, then the longest; `make test` keeps xdist from sorting them by numbers of tests."""
+    turn = {name: place for place, name in enumerate(FORKING + LONGEST)}
     items.sort(key=lambda item: turn.get(f"{item.path.parent.name}/{item.path.name}", len(turn)))
