@@ -100,9 +100,16 @@ def profile_chart(found: Analysis, titles: Mapping[str, str]) -> Chart:
 
 
 def rank_plots(found: Analysis, titles: Mapping[str, str], gap: str) -> tuple[Scatter, ...]:
-    """Return each measure against a gap, with a point for each model; those without a correlation are left out."""
-    places = {model.name: index for index, model in enumerate(found.models)}
-    names = tuple((titles[name], index) for name, index in places.items())
+    """Return each measure against a gap, with a point for each model; those without a correlation are left out.
+
+    Models of several seeds have the colour of their kind.
+    """
+    kinds = {model.name: kind_of(model.method, model.bits) for model in found.models}
+    several = len(set(kinds.values())) < len(kinds)
+    called = kinds if several else {name: titles[name] for name in kinds}
+    order = {name: index for index, name in enumerate(dict.fromkeys(called.values()))}
+    places = {name: order[called[name]] for name in kinds}
+    names = tuple(order.items())
     plots = []
     for rank in rank_correlations(found):
         if rank.correlation is None or rank.gap != gap:
