@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from yolo_qreg.patch import bake, quantized_layers
 from yolo_qreg.quant.registry import FLOAT_BITS
 
+FIRST_SEED = 2_147_001_503
+"""Of the draws: one that no training has, whose weights came from the same generator and would go with the draws."""
+
 
 class Ensemble(nn.Module):
     """Detectors of the host whose boxes and class probabilities are averaged place by place.
@@ -60,7 +63,7 @@ def draw(quantized: nn.Module, networks: int) -> Ensemble:
     """
     members = []
     for number in range(networks):
-        numbers = torch.Generator().manual_seed(number)
+        numbers = torch.Generator().manual_seed(FIRST_SEED + number)
         member: Any = deepcopy(quantized).eval()
         weights = {
             name: layer.quantizer.drawn(layer.weight.detach().float().cpu(), numbers)
