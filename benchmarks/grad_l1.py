@@ -10,22 +10,18 @@ float without penalty that was quantized in the same way, with 95% intervals ove
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
+from paired import ROOT, gain, paired
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # before this folder, whose corruptions.py is another
-
-from yolo_qreg import EvalConfig, QuantConfig, TrainConfig, evaluate, quantize, resume, train  # noqa: E402
-from yolo_qreg.config import BN_IMAGES  # noqa: E402
-from yolo_qreg.evaluation.results import CLEAN  # noqa: E402
-from yolo_qreg.files import fill_block  # noqa: E402
-from yolo_qreg.host.history import read_run  # noqa: E402
-from yolo_qreg.settings import parse_settings  # noqa: E402
+from yolo_qreg import QuantConfig, TrainConfig, quantize, resume, train
+from yolo_qreg.config import BN_IMAGES
+from yolo_qreg.files import fill_block
+from yolo_qreg.host.history import read_run
+from yolo_qreg.settings import parse_settings
 
 PAGE = ROOT / "docs" / "mixed-widths.md"
 WIDTHS = (8, 4, 3, 2)
@@ -76,27 +72,18 @@ class Trial:
         return found[0]
 
     def compare(self, models: dict[str, Path], baseline: str) -> dict[str, str]:
-        """Return the mAP of models by name, in points, and what it is beyond that of one of them."""
-        folder = self.out / "evaluations" / models[baseline].parent.relative_to(self.out)
-        shown = evaluate(
-            EvalConfig(
-                weights=[path for name, path in models.items() if name != baseline],
-                baseline=models[baseline],
-                data=self.data,
-                out=folder,
-                corruptions=("gaussian_noise",),
-                severities=(3,),
-                imgsz=self.settings.get("imgsz"),
-                limit=self.limit,
-            )
+        """Return the mAP of models by name, in points, and what each gains on one of them."""
+        others = [name for name in models if name != baseline]
+        base, *found = paired(
+            models[baseline],
+            [models[name] for name in others],
+            self.data,
+            self.out / "scores",
+            imgsz=int(self.settings["imgsz"]),
+            limit=self.limit,
         )
-        cells = {}
-        for name, model in zip((baseline, *(n for n in models if n != baseline)), shown.models, strict=True):
-            cells[name] = f"{100 * shown.score(model.name).map50_95:.2f}"
-            if name != baseline:
-                delta = shown.delta(model.name, CLEAN)
-                cells[name] += f" ({delta.value:+.2f} [{delta.low:.2f}, {delta.high:.2f}])"
-        return cells
+        cells = {name: f"{entry['mAP']:.2f}, {gain(entry)}" for name, entry in zip(others, found, strict=True)}
+        return {baseline: f"{base['mAP']:.2f}", **cells}
 
 
 def measure(trial: Trial) -> str:

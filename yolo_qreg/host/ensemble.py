@@ -16,7 +16,7 @@ from yolo_qreg.patch import bake, quantized_layers
 from yolo_qreg.quant.registry import FLOAT_BITS
 
 FIRST_SEED = 2_147_001_503
-"""Of the draws: one that no training has, whose weights came from the same generator and would go with the draws."""
+"""Of the draws. A training's own would not do: its weights came from the same numbers, and would go with the draws."""
 
 
 class Ensemble(nn.Module):
