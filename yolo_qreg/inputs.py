@@ -53,8 +53,20 @@ def analyzed(source: Path) -> Path:
     """
     if source.is_dir() and (source / "study.yaml").is_file():
         return source
+    return measured(source)
+
+
+def measured(source: Path) -> Path:
+    """Return a path that is a run folder or a .pt file.
+
+    Raises:
+        InputError: It is neither.
+    """
     if checkpoint_of(source).suffix != ".pt":
-        raise InputError(f"{source} is no .pt file, which derivatives need; name a run folder, its best.pt or a study")
+        raise InputError(
+            f"{source} is no .pt file, which derivatives need; name a run folder or a .pt file (unpacked, of packed "
+            "weights)"
+        )
     return source
 
 

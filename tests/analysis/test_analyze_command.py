@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 from ultralytics import YOLO
+from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel
 
+from yolo_qreg import QuantConfig, quantize
 from yolo_qreg.analysis import run
+from yolo_qreg.analysis.network import load_network
 from yolo_qreg.analysis.parts import Laboratory
 from yolo_qreg.cli import main
 from yolo_qreg.data.shapes import ensure_shapes
 from yolo_qreg.data.shapes_spec import CLASS_NAMES
+from yolo_qreg.export.packed import to_packed, unpack
 from yolo_qreg.shipped import shipped, weights_folder
 
 TINY = Path(__file__).parents[1] / "host" / "tiny.yaml"
@@ -39,11 +43,18 @@ def write_tiny(to: Path) -> Path:
 def test_an_analysis_of_a_detector(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Rows for every layer, a page and figures; a second call computes nothing and writes the same bytes."""
+    """Rows for every layer, a page and figures; a second call computes nothing and writes the same bytes.
+
+    An unpacked file has the noise that its float weights had, and no terms of the theorem.
+    """
     monkeypatch.setattr("yolo_qreg.report.figures.DPI", 40)
     data, out = ensure_shapes(tmp_path / "data", train=2, val=2), tmp_path / "out"
-    words = ["analyze", str(write_tiny(tmp_path / "mine.pt")), "--data", str(data), "--out", str(out), *LEAST.split()]
+    mine = write_tiny(tmp_path / "mine.pt")
+    (rounded,) = quantize(mine, QuantConfig(method="lsq", bits=2, bn_images=0), tmp_path)
+    bare = unpack(to_packed(rounded, tmp_path / "packed.safetensors"), tmp_path / "bare.pt")
+    words = ["analyze", str(mine), str(bare), "--data", str(data), "--out", str(out), *LEAST.split()]
     assert main(words) == 0, capsys.readouterr().err
+    assert "no terms of the theorem for bare" in capsys.readouterr().err
     rises = table(out / "theorem.csv")
     assert len(rises) == 1 + 15
     whole = rises[0]
@@ -55,12 +66,16 @@ def test_an_analysis_of_a_detector(
         assert float(row["predicted_loss"]) == pytest.approx(float(row["variance"]) * float(row["trace"]) / 2)
     noise = table(out / "noise.csv")
     assert {(row["method"], row["bits"]) for row in noise} == {("lsq", "2")}
-    assert {row["model"] for row in table(out / "sharpness.csv")} == {"mine"}
+    kept = {row["layer"]: row for row in noise if row["model"] == "bare"}
+    for layer, known in load_network(rounded).noise("lsq", 2).items():
+        assert float(kept[layer]["relative"]) == pytest.approx(known.relative, rel=0.02)
+        assert float(kept[layer]["variance"]) == pytest.approx(known.variance, rel=0.05)
+    assert {row["model"] for row in table(out / "sharpness.csv")} == {"mine", "bare"}
     assert {row["distance"] for row in table(out / "profiles.csv")} >= {"-0.4", "0.0", "0.4"}
     assert {"noise.png", "theorem-mine.pdf", "directions.png"} <= {p.name for p in (out / "figures").iterdir()}
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "FP32" in page
-    assert "2-bit LSQ" in page
+    assert "No terms of the theorem for 2-bit LSQ" in page
 
     def nothing(*_: object) -> None:
         raise AssertionError("computed again")
@@ -87,6 +102,32 @@ def test_weights_that_diverged_are_refused(tmp_path: Path, capsys: pytest.Captur
     for command in ("analyze", "sensitivity"):
         assert main([command, str(tmp_path / "diverged.pt"), "--out", str(tmp_path / "out"), "--data", "shapes"]) == 2
         assert "model.3.conv.weight holds NaN or infinity; name weights of a training" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+HEADS = {
+    "RT-DETR": (tasks.RTDETRDetectionModel, [[0, 1], 1, "RTDETRDecoder", ["nc", 16, 10, 2, 2, 1, 16]]),
+    "SegmentationModel": (tasks.SegmentationModel, [[0, 1], 1, "Segment", ["nc", 4, 8]]),
+    "OBBModel": (tasks.OBBModel, [[0, 1], 1, "OBB", ["nc", 1]]),
+    "ClassificationModel": (tasks.ClassificationModel, [-1, 1, "Classify", ["nc"]]),
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_models_of_other_losses_are_refused(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before any picture is looked for, by both commands that measure."""
+    made, head = HEADS[kind]
+    blocks = [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Conv", [8, 3, 2]]]
+    model = made({"nc": 2, "backbone": blocks, "head": [head]}, verbose=False)
+    model.names = {0: "a", 1: "b"}
+    torch.save({"model": model, "train_args": {}}, tmp_path / "other.pt")
+    for command in ("analyze", "sensitivity"):
+        assert main([command, str(tmp_path / "other.pt"), "--out", str(tmp_path / "out")]) == 2
+        said = capsys.readouterr().err
+        assert said.endswith(
+            f"other.pt is of {kind}, whose loss is not a YOLO detector's; name a YOLO detection model\n"
+        )
+        assert said.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 

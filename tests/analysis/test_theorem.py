@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +14,6 @@ from yolo_qreg.analysis.noise import noise_of
 from yolo_qreg.analysis.objective import Objective, Sampled, inner, scaled, signs
 from yolo_qreg.analysis.theorem import Meter, measure_rises
 from yolo_qreg.data.shapes import ensure_shapes
-from yolo_qreg.errors import InputError
 from yolo_qreg.host import checkpoint
 from yolo_qreg.host.differentiable import Differentiable, labelled_batches
 from yolo_qreg.host.model import conv_block_names
@@ -86,7 +84,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Differentiabl
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)  # the host's loss makes tensors of its own
     try:
-        found = Differentiable(model, names, [batch.double() for batch in shown.batches], path)
+        found = Differentiable(model, names, [batch.double() for batch in shown.batches])
         found.to(torch.float64)
         yield found
     finally:
@@ -133,9 +131,3 @@ def test_targets_stay_while_weights_change(detector: Differentiable) -> None:
     detector.fix_targets()
     assert anew == pytest.approx(free)
     assert fixed != pytest.approx(free, rel=1e-3)
-
-
-def test_other_models_are_refused(detector: Differentiable) -> None:
-    """What is no detector of the host has no such loss."""
-    with pytest.raises(InputError, match="is of Linear; name a YOLO detection model"):
-        Differentiable(torch.nn.Linear(1, 1), [], [], Path("other.pt"))

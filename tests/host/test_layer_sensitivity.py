@@ -46,7 +46,7 @@ def test_the_rise_is_that_of_a_file_with_one_quantized_layer(
     network = load_network(tiny_twin.best)
     names = list(network.latents)
     batches = labelled_batches(data, "train", IMAGES, 64, channels=3, device=torch.device("cpu")).batches
-    plain = Differentiable(network.model, names, batches, tiny_twin.best)
+    plain = Differentiable(network.model, names, batches)
     base = float(plain.loss(0).detach())
     assert found.loss == pytest.approx(base, rel=1e-6)
     for name in (names[0], names[7], names[-1]):

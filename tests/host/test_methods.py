@@ -10,6 +10,7 @@ import torch
 from short_runs import TINY, Run, assert_same
 
 from yolo_qreg import InputError, QATTrainer, QuantConfig, describe, export_weights, quantize, unpack
+from yolo_qreg.analysis.network import load_network
 from yolo_qreg.evaluation.models import subjects
 from yolo_qreg.host import checkpoint
 from yolo_qreg.host.predict import Detector
@@ -98,6 +99,8 @@ def test_what_is_saved_is_what_the_method_means(run: Run, tmp_path: Path) -> Non
 def test_an_ensemble_answers_by_the_mean_of_drawn_networks(run: Run) -> None:
     """Two networks of plus and minus one, +1 with probability (w + 1) / 2 and the same each time, in the host's net."""
     last = run.folder / "weights" / "last.pt"
+    with pytest.raises(InputError, match="averages the answers of 2 networks, and a loss is of one; name a model that"):
+        load_network(last)
     state = checkpoint.state_of(checkpoint.load(last)[1], last)
     names = [name for name, bits in state.bits.items() if bits == 1]
     latents = torch.cat([state.tensors[f"{name}.weight"].flatten() for name in names])

@@ -12,6 +12,7 @@ from short_runs import SIDE_PX, TINY, TINY_CONVS, TINY_RANGES, Run
 
 from yolo_qreg import QuantConfig, quantize
 from yolo_qreg.activations import quantizers
+from yolo_qreg.analysis.network import load_network
 from yolo_qreg.cli import main
 from yolo_qreg.errors import InputError
 from yolo_qreg.export import packed as container
@@ -161,6 +162,7 @@ def test_adaround_keeps_the_answers_of_layers(
         step = state.tensors[f"{layer}.quantizer.step"]
         assert torch.equal(state.tensors[f"{layer}.weight"], step * (held.float() - 2)), "latents are the levels"
         assert torch.equal(packed[layer].codes, held)
+    assert not load_network(learned).latents, "levels are no float weights"
     assert main(["info", str(learned)]) == 0
     assert "post-training quantized, AdaRound" in capsys.readouterr().out
     again = quantize(

@@ -8,7 +8,7 @@ quantization error is q - w / a. For others a is 1.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,14 @@ from yolo_qreg.analysis.noise import Noise, best_factor, noise_of, quantization_
 from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.host import checkpoint
+from yolo_qreg.host.differentiable import check_detector
 from yolo_qreg.host.model import conv_block_names
 from yolo_qreg.patch import bake, quantized_layers
 from yolo_qreg.quant.base import WeightQuantizer
 from yolo_qreg.quant.registry import FLOAT_BITS, METHODS, quantizer_class
+
+EXACT_DB = 120
+"""SQNR above which weights are on their levels, as AdaRound leaves them: what differs is the rounding of float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Network:
         quantizers: Of the quantized ones; none in a float network.
         config: How it was quantized; None for float.
         channels: Of the pictures that it takes.
+        sqnr_db: Of layers whose float weights are not known, what the file says of the end of the training.
     """
 
     model: Any
@@ -46,13 +51,30 @@ class Network:
     quantizers: Mapping[str, WeightQuantizer]
     config: QuantConfig | None
     channels: int
+    sqnr_db: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def base(self) -> dict[str, Tensor]:
         """Float weights in the scale of the network: w / a."""
         return {name: weight / self.factors[name] for name, weight in self.latents.items()}
 
-    def noise(self, method: str, bits: int | None) -> dict[str, tuple[Noise, Tensor]]:
+    def noise(self, method: str, bits: int | None) -> dict[str, Noise]:
+        """Return what the errors of a quantizer are like in each layer; see `errors`.
+
+        Without float weights that is the size of its own, |a q - w|^2 over |w|^2 as the file has it. As a q is
+        orthogonal to the error, |w / a|^2 is |q|^2 over 1 less that.
+        """
+        if self.latents:
+            return {name: known for name, (known, _) in self.errors(method, bits).items()}
+        found = {}
+        for name, level in self.sqnr_db.items():
+            share = 10 ** (-level / 10)
+            power = float(_weight_of(self.model, name).double().square().mean())
+            variance = share / (1 - share) * power
+            found[name] = Noise(variance=variance, relative=share, correlation=None, kurtosis=None, step=None)
+        return found
+
+    def errors(self, method: str, bits: int | None) -> dict[str, tuple[Noise, Tensor]]:
         """Return what the errors of a quantizer are like in each layer, and the errors themselves.
 
         The network's own method and width means its own quantizers, with the steps and widths of their layers; layers
@@ -95,23 +117,31 @@ def load_network(path: Path) -> Network:
     """Read a .pt file of ours, or a float one of Ultralytics.
 
     Raises:
-        InputError: It is another kind of file, has quantized activations, or comes from a training that diverged.
+        InputError: It is another kind of file or model, has quantized activations, or comes from a training that
+            diverged.
     """
     model, ckpt = checkpoint.load(path)
+    check_detector(model, path)
     plain: Any = model
     _check_finite(model, path)
     state = checkpoint.state_of(ckpt, path) if checkpoint.KEY in ckpt else None
     channels = int(plain.yaml.get("channels", 3))
     if state is None or not state.config.has_codes:
-        names = conv_block_names(model)
+        names = _conv_names(model, path)
         weights = {name: _weight_of(model, name).clone() for name in names}
         return Network(model, tuple(names), weights, dict.fromkeys(names, 1.0), {}, None, channels)
     if state.activations:
         raise InputError(
             f"{path} computes with quantized activations, which have no derivatives; name one with float activations"
         )
-    if not state.tensors:
-        return Network(model, tuple(state.bits), {}, {}, {}, state.config, channels)
+    if not state.tensors or state.rounding:  # AdaRound leaves the chosen levels in place of float weights
+        levels = {row.layer: row.sqnr_db for row in state.health if 0 < row.sqnr_db < EXACT_DB}
+        return Network(model, tuple(state.bits), {}, {}, {}, state.config, channels, levels)
+    if state.config.networks:
+        raise InputError(
+            f"{path} averages the answers of {state.config.networks} networks, and a loss is of one; name a model that "
+            "is one network"
+        )
     layers = quantized_layers(checkpoint.requantize(model, state).eval())
     coded = {name: layer for name, layer in layers.items() if layer.quantizer.bits != FLOAT_BITS}
     latents = {name: layer.weight.detach().float().clone() for name, layer in layers.items()}
@@ -123,6 +153,13 @@ def load_network(path: Path) -> Network:
         }
     quantizers = {name: layer.quantizer.eval() for name, layer in coded.items()}
     return Network(bake(model), tuple(layers), latents, factors, quantizers, state.config, channels)
+
+
+def _conv_names(model: nn.Module, path: Path) -> list[str]:
+    try:
+        return conv_block_names(model)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _check_finite(model: nn.Module, path: Path) -> None:

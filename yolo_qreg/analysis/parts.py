@@ -112,14 +112,12 @@ class Laboratory:
 
     Attributes:
         name: Of the model.
-        path: Its file.
         network: It.
         pictures: What it is shown.
         config: Settings.
     """
 
     name: str
-    path: Path
     network: Network
     pictures: Pictures
     config: AnalysisConfig
@@ -142,6 +140,8 @@ class Laboratory:
         """Method and width of all whose errors are described: beside its own, the network's method at other widths."""
         if self.network.own is None:
             return self.quantizers
+        if not self.network.latents:
+            return (self.network.own,)
         method, width = self.network.own
         widths = {width, *(bits for bits in self.config.bits if bits in METHODS[method].bits)}
         return tuple((method, bits) for bits in sorted(widths, key=lambda bits: bits or FLOAT_BITS, reverse=True))
@@ -184,7 +184,7 @@ class Laboratory:
     @cached_property
     def _near(self) -> Differentiable:
         """The network on the pictures for layers."""
-        return Differentiable(self.network.model, self.network.layers, self.pictures.layers.batches, self.path)
+        return Differentiable(self.network.model, self.network.layers, self.pictures.layers.batches)
 
     @cached_property
     def _used(self) -> dict[str, torch.Tensor]:
@@ -203,13 +203,13 @@ class Laboratory:
     def _noise(self, tick: Ticked) -> dict[str, Any]:
         rows = []
         for method, bits in self.noises:
-            for layer, (noise, error) in self.network.noise(method, bits).items():
+            for layer, noise in self.network.noise(method, bits).items():
                 row = NoiseRow(
                     layer=layer,
                     method=method,
                     bits=bits,
                     own=(method, bits) == self.network.own,
-                    weights=error.numel(),
+                    weights=self.network.model.get_submodule(layer).weight.numel(),
                     variance=noise.variance,
                     relative=noise.relative,
                     correlation=noise.correlation,
@@ -231,7 +231,7 @@ class Laboratory:
     def _rises(self, method: str, bits: int | None, terms: Part, tick: Ticked) -> dict[str, Any]:
         kept = terms.kept()
         norms, traces = ({name: Sampled(*pair) for name, pair in kept[key].items()} for key in ("norms", "traces"))
-        noise = self.network.noise(method, bits)
+        noise = self.network.errors(method, bits)
         with self._at_float_weights():
             gradient = objective_of(self._near).gradient()
             found = measure_rises(self._near, noise, norms, traces, gradient, self._rng, tick=tick)
@@ -241,8 +241,8 @@ class Laboratory:
     def _sharpness(self, tick: Ticked) -> dict[str, Any]:
         used, rng, near = self._used, self._rng, objective_of(self._near)
         names = self.network.layers
-        training = objective_of(Differentiable(self.network.model, names, self.pictures.training.batches, self.path))
-        validation = Differentiable(self.network.model, names, self.pictures.validation.batches, self.path)
+        training = objective_of(Differentiable(self.network.model, names, self.pictures.training.batches))
+        validation = Differentiable(self.network.model, names, self.pictures.validation.batches)
         gradient, base = training.gradient(), training.value()
         units = {name: float(exact(weight).square().mean().sqrt()) for name, weight in used.items()}
         for _ in self.pictures.training.batches:

@@ -41,10 +41,12 @@ def analyze(config: AnalysisConfig, watch: Callable[[int], Watch], tell: Tell) -
         InputError: Weights or data cannot be used or do not fit each other, or a folder cannot be written.
     """
     chosen = subjects(config.sources)
-    data, size = _data(config, chosen, tell), _size(config, chosen, tell)
     networks = [load_network(subject.path) for subject in chosen]
-    device = device_of(config.device)
     _check_channels(chosen, networks)
+    device = device_of(config.device)
+    data, size = _data(config, chosen, tell), _size(config, chosen, tell)
+    if bare := [s.model.name for s, network in zip(chosen, networks, strict=True) if not network.latents]:
+        tell(f"no terms of the theorem for {', '.join(bare)}, whose files hold no float weights to take noise from")
     check_writable(config.out)
     sweep(config.out)
     one = single_class(chosen)
@@ -63,7 +65,7 @@ def analyze(config: AnalysisConfig, watch: Callable[[int], Watch], tell: Tell) -
     laboratories = []
     for subject, network in zip(chosen, networks, strict=True):
         check_names(subject.names, pictures.training.names, subject.path, data)
-        laboratories.append(Laboratory(subject.model.name, subject.path, network, pictures, config))
+        laboratories.append(Laboratory(subject.model.name, network, pictures, config))
     parts = [
         list(laboratory.parts(config.out / PARTS, {**about, "weights": subject.model.sha256}))
         for laboratory, subject in zip(laboratories, chosen, strict=True)

@@ -74,7 +74,7 @@ def measure_sensitivity(config: SensitivityConfig, watch: Callable[[int], Watch]
     sweep(config.out)
     pictures = _pictures(config, network, subject, data, size)
     tell(f"{subject.path}: one layer at a time, on {pictures.pictures} training pictures of {data} at {size} px")
-    bench = _Bench(subject.path, network, pictures, config)
+    bench = _Bench(network, pictures, config)
     about = {
         "weights": subject.model.sha256,
         "pictures": pictures.digest,
@@ -154,9 +154,9 @@ def _truth_of(pictures: Shown) -> GroundTruth:
 class _Bench:
     """A float network whose layers are quantized one at a time."""
 
-    def __init__(self, path: Path, network: Network, pictures: Shown, config: SensitivityConfig) -> None:
+    def __init__(self, network: Network, pictures: Shown, config: SensitivityConfig) -> None:
         self._network, self._pictures, self._config = network, pictures, config
-        self._scored = Scored(network.model, list(network.latents), pictures.batches, path)
+        self._scored = Scored(network.model, list(network.latents), pictures.batches)
         self._truth = _truth_of(pictures)
         self._macs: dict[str, int] = {}
         self._ready = False

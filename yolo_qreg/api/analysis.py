@@ -68,14 +68,17 @@ def _analyzed(sources: Sequence[Path], tell: Tell) -> tuple[list[Path], dict[str
         study = load_study(str(source / PLAN))
         all_of_it = places(study, source)
         begun = [place for place in all_of_it if place.progress().state != "finished"]
-        coarse = [place for place in all_of_it if place.run.quant.activations and place not in begun]
-        weights += [place.weights for place in all_of_it if place not in (*begun, *coarse)]
+        done = [place for place in all_of_it if place not in begun]
+        coarse = [place for place in done if place.run.quant.activations]
+        several = [place for place in done if place.run.quant.networks]
+        weights += [place.weights for place in done if place not in (*coarse, *several)]
         gaps |= corrupted_gaps(study, source)
-        for reason, left in {"not finished": begun, "with quantized activations": coarse}.items():
+        reasons = {"not finished": begun, "with quantized activations": coarse, "of several networks": several}
+        for reason, left in reasons.items():
             if left:
                 tell(f"{source}: {reason}, and left out: {', '.join(place.run.name for place in left)}")
     if not weights:
-        raise InputError(f"{sources[0]} holds no finished training with float activations; finish the study first")
+        raise InputError(f"{sources[0]} holds no finished training that can be analyzed; finish the study first")
     return weights, gaps
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from yolo_qreg.analysis.sensitivity_config import SensitivityConfig
-from yolo_qreg.cli.options import CHECKPOINT, DATA, FOLDER, Variadic, listed, trust
+from yolo_qreg.cli.options import DATA, FOLDER, MEASURED, Variadic, listed, trust
 
 
 @click.command(cls=Variadic, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("weights", metavar="RUN_OR_PT", type=CHECKPOINT)
+@click.argument("weights", metavar="RUN_OR_PT", type=MEASURED)
 @click.option("--bits", multiple=True, callback=listed(int), metavar="LIST", help="Widths.  [default: 8,6,4,3,2]")
 @click.option("--method", default="lsq", show_default=True, help="Quantizer: dorefa, lsq or fixed.")
 @click.option("--per-channel", is_flag=True, help="One scale per output channel (lsq, dorefa).")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation import result_files
 from yolo_qreg.evaluation.estimate import Estimate
 from yolo_qreg.evaluation.summary import summarize
+from yolo_qreg.findings.names import kind_of
 from yolo_qreg.findings.ranks import rank_correlation
 from yolo_qreg.quant.registry import FLOAT_BITS
 from yolo_qreg.study.plan import Study
@@ -31,6 +33,26 @@ GAPS = {
     OVERFIT: "validation minus training loss",
 }
 """What a model that generalizes less has more of."""
+_SEED = re.compile(r"-seed\d+$")
+"""Ends names of a study's models."""
+
+
+def groups(found: Analysis) -> dict[str, tuple[ModelAnalysis, ...]]:
+    """Return models that differ by nothing but the seed together, under what figures call them.
+
+    That is their kind where it tells them apart, the name without the seed elsewhere.
+    """
+    by_name: dict[str, list[ModelAnalysis]] = {}
+    for model in found.models:
+        by_name.setdefault(_SEED.sub("", model.name), []).append(model)
+    kinds = {name: kind_of(models[0].method, models[0].bits) for name, models in by_name.items()}
+    values = list(kinds.values())
+    return {(name if values.count(kinds[name]) > 1 else kinds[name]): tuple(models) for name, models in by_name.items()}
+
+
+def without_terms(found: Analysis) -> tuple[str, ...]:
+    """Return the names of models whose files hold no float weights, of which the theorem says nothing."""
+    return tuple(model.name for model in found.models if not model.rises)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +87,20 @@ def noise_summaries(model: ModelAnalysis) -> tuple[NoiseSummary, ...]:
     for row in model.noise:
         groups.setdefault((row.method, row.bits), []).append(row)
     return tuple(_summary(rows) for rows in groups.values())
+
+
+def noise_by_width(models: Iterable[ModelAnalysis], method: str) -> tuple[tuple[int, float, float, float], ...]:
+    """Return for each width the ratio of weights to errors in dB, a mean over models, and that of the worst and best.
+
+    A plan of widths has no place in it.
+    """
+    rows: dict[int, list[tuple[float, float, float]]] = {}
+    for summary in (s for model in models for s in noise_summaries(model) if s.method == method):
+        levels = summary.sqnr_db, summary.lowest_db, summary.highest_db
+        if summary.bits is not None and None not in levels:
+            rows.setdefault(summary.bits, []).append(levels)  # type: ignore[arg-type]
+    columns = {bits: tuple(zip(*rows[bits], strict=True)) for bits in sorted(rows)}
+    return tuple((bits, fmean(middle), min(low), max(high)) for bits, (middle, low, high) in columns.items())
 
 
 def _summary(rows: Sequence[NoiseRow]) -> NoiseSummary:
@@ -168,13 +204,15 @@ MEASURES: dict[str, tuple[str, Callable[[ModelAnalysis], float | None]]] = {
 """What may go with generalization: a name for readers, and its value for a model."""
 
 
-def _own_noise(model: ModelAnalysis) -> float | None:
-    """Return the mean of relative variances over weights, of the quantizer that a model was trained with."""
-    if model.bits == FLOAT_BITS:
-        return 0.0
-    rows = [row for row in model.noise if row.own]
+def relative_noise(rows: Sequence[NoiseRow]) -> float | None:
+    """Return the mean of relative variances over the weights of layers; None without any."""
     total = sum(row.weights for row in rows)
     return sum(row.relative * row.weights for row in rows) / total if total else None
+
+
+def _own_noise(model: ModelAnalysis) -> float | None:
+    """Return the noise of the quantizer that a model was trained with."""
+    return 0.0 if model.bits == FLOAT_BITS else relative_noise([row for row in model.noise if row.own])
 
 
 def _own(model: ModelAnalysis, name: str) -> float | None:
@@ -247,10 +285,14 @@ def corrupted_gaps(study: Study, folder: Path) -> dict[str, float]:
     return found
 
 
-def mean_profile(model: ModelAnalysis) -> tuple[float, ...]:
-    """Return the mean rise of the loss over random directions, by distance."""
-    profiles, base = model.sharpness.profiles, model.sharpness.training_loss
-    return tuple(fmean(values) - base for values in zip(*profiles, strict=True))
+def rise_along(models: Iterable[ModelAnalysis]) -> tuple[tuple[float, float, float], ...]:
+    """Return by distance the rise of the loss along random directions of all models: mean, lowest and highest."""
+    rises = [
+        [value - model.sharpness.training_loss for value in losses]
+        for model in models
+        for losses in model.sharpness.profiles
+    ]
+    return tuple((fmean(values), min(values), max(values)) for values in zip(*rises, strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,25 +105,30 @@ def labelled_batches(
     return Shown([_batch(group, size, channels, device) for group in groups], found.names)
 
 
+def check_detector(model: Any, source: Path) -> None:
+    """Check that a model has the loss of YOLO's grid heads, as `Differentiable` needs it.
+
+    Raises:
+        InputError: It has another.
+    """
+    if type(model) is not DetectionModel or family_of(model):
+        kind = family_of(model) or type(model).__name__
+        raise InputError(f"{source} is of {kind}, whose loss is not a YOLO detector's; name a YOLO detection model")
+
+
 class Differentiable:
     """A detector in eval mode whose convolutions' weights can be differentiated and changed in place.
 
     Args:
-        model: A plain float32 detector of the host; it is changed in place.
+        model: A plain float32 detector that `check_detector` accepts; it is changed in place.
         names: Of the convolutions whose weights are looked at.
         batches: What it is shown.
-        source: Its file, for messages.
 
     Attributes:
         weights: These weights by layer.
-
-    Raises:
-        InputError: It is no YOLO detection model.
     """
 
-    def __init__(self, model: Any, names: Sequence[str], batches: Sequence[Batch], source: Path) -> None:
-        if type(model) is not DetectionModel or family_of(model):
-            raise InputError(f"{source} is of {family_of(model) or type(model).__name__}; name a YOLO detection model")
+    def __init__(self, model: Any, names: Sequence[str], batches: Sequence[Batch]) -> None:
         self._model: Any = model.float().eval().requires_grad_(False).to(batches[0].img.device)
         self._model.args = IterableSimpleNamespace(**{**DEFAULT_CFG_DICT, **dict(_items(model.args))})
         self._model.model[-1].training = True  # raw outputs, without decoding; the layers of the head stay in eval mode

@@ -13,7 +13,7 @@ import click
 
 from yolo_qreg.analysis.records import Analysis
 from yolo_qreg.files import write_text
-from yolo_qreg.findings.analysis import GAPS, overall, rank_correlations
+from yolo_qreg.findings.analysis import GAPS, overall, rank_correlations, without_terms
 from yolo_qreg.report import analysis_panels, analysis_tables
 from yolo_qreg.report.figures import Sheet, write_figures
 from yolo_qreg.report.page import PAGE, render
@@ -61,22 +61,23 @@ def write_analysis_report(found: Analysis, out: Path, palette: str = "paper") ->
 def document(found: Analysis, colours: Name) -> str:
     """Return the page as text."""
     titles = analysis_tables.titles(found)
-    plots = {model.name: analysis_panels.theorem_plots(model) for model in found.models}
     return render(
         "analysis",
         colours,
         found=found,
         titles=titles,
-        noise=analysis_panels.noise_charts(found, titles),
+        noise=analysis_panels.noise_charts(found),
         noise_table=analysis_tables.noise(found),
-        plots={name: shown for name, shown in plots.items() if shown},
+        plots=analysis_panels.theorem_plots(found, titles),
+        together=analysis_panels.TOGETHER,
         rises=analysis_tables.rises(found),
         fits=analysis_tables.fits(found),
-        profile=analysis_panels.profile_chart(found, titles),
+        profile=analysis_panels.profile_chart(found),
         sharpness=_in_two(analysis_tables.sharpness(found)),
-        gaps={GAPS[gap]: shown for gap in GAPS if (shown := analysis_panels.rank_plots(found, titles, gap))},
+        gaps={GAPS[gap]: shown for gap in GAPS if (shown := analysis_panels.rank_plots(found, gap))},
         ranks=analysis_tables.ranks(found),
         overall=overall(found),
+        bare=[titles[name] for name in without_terms(found)],
         files=list(FILES),
         setup=found.setup,
     )
@@ -89,12 +90,12 @@ def _in_two(data: Table) -> tuple[Table, Table]:
 
 def sheets(found: Analysis) -> tuple[Sheet, ...]:
     """Return what OUT/figures holds, as far as there is something to show."""
-    titles = analysis_tables.titles(found)
-    files = file_names([model.name for model in found.models])
-    made = [Sheet("noise", analysis_panels.noise_charts(found, titles), 2)]
-    made += [Sheet(f"theorem-{files[model.name]}", analysis_panels.theorem_plots(model), 2) for model in found.models]
-    made.append(Sheet("directions", (analysis_panels.profile_chart(found, titles),)))
-    made += [Sheet(f"ranks-{gap}", analysis_panels.rank_plots(found, titles, gap), RANKS_PER_ROW) for gap in GAPS]
+    plots = analysis_panels.theorem_plots(found, {model.name: model.name for model in found.models})
+    files = file_names(list(plots))
+    made = [Sheet("noise", analysis_panels.noise_charts(found), 2)]
+    made += [Sheet(f"theorem-{files[name]}", shown, 2) for name, shown in plots.items()]
+    made.append(Sheet("directions", (analysis_panels.profile_chart(found),)))
+    made += [Sheet(f"ranks-{gap}", analysis_panels.rank_plots(found, gap), RANKS_PER_ROW) for gap in GAPS]
     return tuple(sheet for sheet in made if sheet.panels)
 
 

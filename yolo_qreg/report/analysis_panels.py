@@ -2,75 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from yolo_qreg.analysis.records import Analysis, ModelAnalysis
 from yolo_qreg.findings.analysis import (
+    GAPS,
     KINDS,
     MEASURES,
     QUANTITIES,
     Kind,
     Quantity,
     fit,
-    mean_profile,
+    groups,
     measured,
-    noise_summaries,
+    noise_by_width,
     predicted,
     rank_correlations,
+    rise_along,
     single_layers,
 )
 from yolo_qreg.findings.names import kind_of, method_title
+from yolo_qreg.quant.registry import FLOAT_BITS
 from yolo_qreg.report.panels import Chart, Line, Mark, Scatter
 from yolo_qreg.report.text import MINUS, interval, number
 
 AXES = {"outputs": "squared change of outputs", "loss": "rise of the loss"}
 BY = {"gaussian": "Gaussian noise", "quantized": "true errors"}
+TOGETHER = "/quantized"
+"""What the quantized models' figure of the theorem is called where there are several; no model is called so."""
 
 
-def noise_charts(found: Analysis, titles: Mapping[str, str]) -> tuple[Chart, ...]:
-    """Return for each method the noise over widths, of each model: medians, and bands from worst to best layer."""
+def noise_charts(found: Analysis) -> tuple[Chart, ...]:
+    """Return for each method the noise over widths: medians over layers, and a band from worst to best layer."""
     methods = dict.fromkeys(row.method for model in found.models for row in model.noise)
-    return tuple(chart for method in methods if (chart := _noise_chart(found, titles, method)))
+    return tuple(chart for method in methods if (chart := _noise_chart(found, method)))
 
 
-def _noise_chart(found: Analysis, titles: Mapping[str, str], method: str) -> Chart | None:
-    lines = []
-    first = True
-    for index, model in enumerate(found.models):
-        known = sorted(
-            (s.bits, s.sqnr_db, s.lowest_db, s.highest_db)
-            for s in noise_summaries(model)
-            if s.method == method and None not in (s.bits, s.sqnr_db)  # a plan has no place on this axis
-        )
+def _noise_chart(found: Analysis, method: str) -> Chart | None:
+    lines: list[Line] = []
+    for index, (name, models) in enumerate(groups(found).items()):
+        known = noise_by_width(models, method)
         if not known:
             continue
         x, middle, *ends = zip(*known, strict=True)
-        band = tuple(zip(*ends, strict=True)) if first else ()
-        lines.append(Line(titles[model.name], index, tuple(map(float, x)), middle, band=band))
-        first = False
+        band = () if lines else tuple(zip(*ends, strict=True))
+        lines.append(Line(name, index, tuple(map(float, x)), middle, band=band))
     if not lines:
         return None
     ticks = tuple((bits, f"{bits:g}") for bits in sorted({bits for line in lines for bits in line.x}))
-    return Chart(f"{method_title(method)}: weights over errors", tuple(lines), "bits", ticks, "dB, median over layers")
+    return Chart(f"{method_title(method)}: weights over errors, dB", tuple(lines), "bits", ticks)
 
 
-def theorem_plots(model: ModelAnalysis) -> tuple[Scatter, ...]:
-    """Return measured against predicted rises of single layers, for outputs and loss by noise and by true errors."""
-    plots = (_theorem_plot(model, quantity, kind) for quantity in QUANTITIES for kind in KINDS)
-    return tuple(plot for plot in plots if plot)
+def theorem_plots(found: Analysis, titles: Mapping[str, str]) -> dict[str, tuple[Scatter, ...]]:
+    """Return measured against predicted rises of single layers, for outputs and loss by noise and by true errors.
+
+    Each float model has plots of its own, for many quantizers; quantized ones, each with its own, are in one.
+    """
+    every = [model for model in found.models if model.rises]
+    alike = [model for model in every if model.bits != FLOAT_BITS]
+    shown = {titles[model.name]: [model] for model in every if model not in alike}
+    if alike:
+        shown[TOGETHER if len(alike) > 1 else titles[alike[0].name]] = alike
+    plots = {
+        name: tuple(
+            plot for quantity in QUANTITIES for kind in KINDS if (plot := _theorem_plot(models, quantity, kind))
+        )
+        for name, models in shown.items()
+    }
+    return {name: made for name, made in plots.items() if made}
 
 
-def _theorem_plot(model: ModelAnalysis, quantity: Quantity, kind: Kind) -> Scatter | None:
-    colours = _colours(model)
+def _theorem_plot(models: Sequence[ModelAnalysis], quantity: Quantity, kind: Kind) -> Scatter | None:
+    rows = [row for model in models for row in model.rises]
+    pairs = dict.fromkeys((row.method, row.bits) for row in rows)
+    colours = {pair: index for index, pair in enumerate(pairs, start=1)}
     marks = tuple(
         Mark(x, y, colours[row.method, row.bits], f"{row.layer}, {kind_of(row.method, row.bits)}: {y:.3g}")
-        for row in single_layers(model.rises)
+        for row in single_layers(rows)
         if (x := predicted(row, quantity)) > 0 and (y := measured(row, quantity, kind)) > 0
     )
     if not marks:
         return None
-    line = fit(model.rises, quantity, kind)
-    slope = f": slope {number(line.slope.value, 2)}, ratio {line.ratio:.2g}" if line else ""
+    line = fit(rows, quantity, kind)
+    slope = f": slope {number(line.slope.value, 2)}, ratio {line.ratio:#.2g}".rstrip(".") if line else ""
     return Scatter(
         f"{AXES[quantity].capitalize()}, {BY[kind]}{slope}",
         marks,
@@ -81,40 +95,29 @@ def _theorem_plot(model: ModelAnalysis, quantity: Quantity, kind: Kind) -> Scatt
     )
 
 
-def _colours(model: ModelAnalysis) -> dict[tuple[str, int | None], int]:
-    pairs = dict.fromkeys((row.method, row.bits) for row in model.rises)
-    return {pair: index for index, pair in enumerate(pairs, start=1)}
-
-
-def profile_chart(found: Analysis, titles: Mapping[str, str]) -> Chart:
-    """Return the rise of the loss along random directions, of each model: means over directions."""
+def profile_chart(found: Analysis) -> Chart:
+    """Return the rise of the loss along random directions: means over directions and seeds, and bands of all."""
     lines = []
-    for index, model in enumerate(found.models):
-        sharp = model.sharpness
-        rises = [[value - sharp.training_loss for value in losses] for losses in sharp.profiles]
-        band = tuple((min(values), max(values)) for values in zip(*rises, strict=True))
-        lines.append(Line(titles[model.name], index, tuple(sharp.distances), mean_profile(model), band=band))
+    for index, (name, models) in enumerate(groups(found).items()):
+        middle, *ends = zip(*rise_along(models), strict=True)
+        distances = tuple(models[0].sharpness.distances)
+        lines.append(Line(name, index, distances, middle, band=tuple(zip(*ends, strict=True))))
     ticks = tuple((distance, f"{distance:g}".replace("-", MINUS)) for distance in (-0.4, -0.2, 0.0, 0.2, 0.4))
     label = "distance, in norms of filters"
-    return Chart("Loss along random directions", tuple(lines), label, ticks, "rise of the loss", marked=False)
+    return Chart("Rise of the loss along random directions", tuple(lines), label, ticks, marked=False)
 
 
-def rank_plots(found: Analysis, titles: Mapping[str, str], gap: str) -> tuple[Scatter, ...]:
-    """Return each measure against a gap, with a point for each model; those without a correlation are left out.
-
-    Models of several seeds have the colour of their kind.
-    """
-    kinds = {model.name: kind_of(model.method, model.bits) for model in found.models}
-    several = len(set(kinds.values())) < len(kinds)
-    called = kinds if several else {name: titles[name] for name in kinds}
-    order = {name: index for index, name in enumerate(dict.fromkeys(called.values()))}
-    places = {name: order[called[name]] for name in kinds}
-    names = tuple(order.items())
+def rank_plots(found: Analysis, gap: str) -> tuple[Scatter, ...]:
+    """Return each measure against a gap, with a point for each model; those without a correlation are left out."""
+    members = {model.name: name for name, models in groups(found).items() for model in models}
+    key = {name: index for index, name in enumerate(groups(found))}
     plots = []
     for rank in rank_correlations(found):
         if rank.correlation is None or rank.gap != gap:
             continue
-        marks = tuple(Mark(x, y, places[name], f"{titles[name]}: {x:.3g}, {y:.3g}") for name, x, y in rank.points)
+        marks = tuple(Mark(x, y, key[members[name]], f"{name}: {x:.3g}, {y:.3g}") for name, x, y in rank.points)
         said = f"{number(rank.correlation.value, 2)} {interval(rank.correlation, 2)}"
-        plots.append(Scatter(f"{MEASURES[rank.measure][0]}: {said}", marks, "", "", names, small=True))
+        plots.append(
+            Scatter(f"{MEASURES[rank.measure][0]}: {said}", marks, "", GAPS[gap], tuple(key.items()), small=True)
+        )
     return tuple(plots)

@@ -14,10 +14,12 @@ from yolo_qreg.findings.analysis import (
     NoiseSummary,
     Rank,
     fit,
+    gap,
     measured,
     noise_summaries,
     predicted,
     rank_correlations,
+    relative_noise,
     whole,
 )
 from yolo_qreg.findings.names import kind_of
@@ -85,9 +87,11 @@ def noise(found: Analysis) -> Table:
 
 def rises(found: Analysis) -> Table:
     """Return what noise in all layers at once should do and does."""
+    names = titles(found)
     columns = [
         Column("model", "model", words=True),
         Column("quantizer", "quantizer", words=True),
+        Column("noise", "σ² ÷ w²"),
         *(
             Column(f"{quantity}/{part}", title, group=f"{QUANTITY_TITLES[quantity]}")
             for quantity in QUANTITIES
@@ -97,7 +101,9 @@ def rises(found: Analysis) -> Table:
     ]
 
     def row(model: ModelAnalysis, entry: RiseRow) -> Row:
-        cells = [text_cell(model.name), kind_cell(entry.method, entry.bits)]
+        noise_of_it = [row for row in model.noise if (row.method, row.bits) == (entry.method, entry.bits)]
+        cells = [text_cell(names[model.name]), kind_cell(entry.method, entry.bits)]
+        cells.append(significant(relative_noise(noise_of_it)))
         for quantity in QUANTITIES:
             error: float | None = getattr(entry, f"predicted_{quantity}_error")
             cells.append(significant(predicted(entry, quantity), error))
@@ -143,8 +149,9 @@ def fits(found: Analysis) -> Table:
 
 
 def sharpness(found: Analysis) -> Table:
-    """Return the losses and the sharpness of each model."""
+    """Return the losses, the sharpness and the gaps of each model."""
     first = found.models[0].sharpness
+    known = [name for name in GAPS if any(gap(found, model, name) is not None for model in found.models)]
     columns = [
         Column("model", "model", words=True),
         Column("training_loss", "training loss"),
@@ -155,6 +162,7 @@ def sharpness(found: Analysis) -> Table:
         Column("trace", "tr H", group="curvature"),
         Column("relative_trace", "relative tr H", group="curvature"),
         Column("eigenvalue", "relative top eigenvalue", group="curvature"),
+        *(Column(name, GAPS[name]) for name in known),
     ]
 
     def row(model: ModelAnalysis) -> Row:
@@ -169,6 +177,7 @@ def sharpness(found: Analysis) -> Table:
             significant(sharp.trace, sharp.trace_error),
             significant(sharp.relative_trace, sharp.relative_trace_error),
             significant(sharp.eigenvalue, error),
+            *(number_cell(gap(found, model, name), 2) for name in known),
         )
         return Row(cells)
 
