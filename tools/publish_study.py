@@ -68,8 +68,8 @@ def blocks(folder: Path) -> dict[str, str]:
     if findings.pool is None:
         raise InputError(f"{folder} holds no evaluation")
     judged = judge(findings)
-    tally = ", ".join(f"{sum(entry.verdict == verdict for entry in judged)} {verdict}" for verdict in VERDICTS)
-    table1 = study_tables.table1(findings, findings.pool)
+    tally = ", ".join(f"{sum(claim.verdict == verdict for claim in judged)} {verdict}" for verdict in VERDICTS)
+    table1 = study_tables.table1(findings.pool)
     said = f"Of {len(judged)} claims of the paper about detection: {tally}."
     return {
         "table1": to_markdown(table1.without("seeds", "equation5", "paper_equation5")),

@@ -39,10 +39,9 @@ def printed() -> Comparison:
         for corruption, severity in ((CLEAN, 0), *((c, 3) for c in CORRUPTIONS))
     ]
     deltas = [
-        Delta(model=f"dorefa-{entry.bits}bit", corruption=name, severity=0, value=p, low=p - 0.01, high=p + 0.01)
-        for entry in paper.maps()
-        if entry.method == "dorefa"
-        for name, p in {**entry.points, ALL: MEANS[f"dorefa-{entry.bits}bit"] - MEANS["fp32"]}.items()
+        Delta(model=f"dorefa-{bits}bit", corruption=name, severity=0, value=p, low=p - 0.01, high=p + 0.01)
+        for bits in (8, 4, 2)
+        for name, p in {**paper.printed("dorefa", bits).cells, ALL: MEANS[f"dorefa-{bits}bit"] - MEANS["fp32"]}.items()
         if p is not None
     ]
     full = sample()
@@ -120,18 +119,19 @@ def test_our_tables_stand_beside_the_papers(printed: Comparison) -> None:
 
 
 def test_the_paper_is_shown_only_where_it_applies(printed: Comparison) -> None:
-    """Not for other classes, other bits or other quantizers; Table 1 is DoReFa's and needs all 19 corruptions."""
+    """Not for other classes, bits, quantizers or baselines; Table 1 is DoReFa's and needs all 19 corruptions."""
     results = printed.results
-    assert list(printed.printed()) == ["dorefa-8bit", "dorefa-4bit", "dorefa-2bit"]
+    assert [panel.title for panel in _pairs(printed)[::2]] == ["dorefa-8bit", "dorefa-4bit", "dorefa-2bit"]
     shapes = tuple(replace(s, name=s.name + "s") for s in results.class_scores)
     five = tuple(replace(m, bits=5) if m.method else m for m in results.models)
-    for other in ({"class_scores": shapes}, {"class_scores": ()}, {"models": five}):
+    others = ({"class_scores": shapes}, {"class_scores": ()}, {"models": five}, {"baseline": "dorefa-8bit"})
+    for other in others:
         changed = Comparison(replace(results, **other))
-        assert not changed.printed() and evaluation_tables.beside_the_paper(changed) is None
+        assert not _pairs(changed) and evaluation_tables.beside_the_paper(changed) is None
     lsq = Comparison(
         replace(results, models=tuple(replace(m, method="lsq") if m.method else m for m in results.models))
     )
-    assert lsq.printed() and evaluation_tables.beside_the_paper(lsq) is None
+    assert _pairs(lsq) and evaluation_tables.beside_the_paper(lsq) is None
     assert (
         evaluation_tables.beside_the_paper(Comparison(replace(results, corruptions=results.corruptions[:18]))) is None
     )

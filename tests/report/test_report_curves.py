@@ -11,14 +11,12 @@ from report_samples import VOC, models, sample, write_runs
 from yolo_qreg.evaluation.estimate import Estimate
 from yolo_qreg.evaluation.results import ALL, CLEAN, Results
 from yolo_qreg.findings.evaluation import Comparison
-from yolo_qreg.findings.losses import LOSSES, NAMES, History, _read_kept, histories_of, read_columns
+from yolo_qreg.findings.losses import LOSSES, History, _read_kept, histories_of, read_history
 from yolo_qreg.report import evaluation_tables, gain_panels, panels
 from yolo_qreg.report.drawing import one_style
 from yolo_qreg.report.loss_panels import loss_charts
 from yolo_qreg.report.svg import svg
 from yolo_qreg.report.text import with_interval
-
-TITLES = {model.name: model.name for model in models()}
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +28,12 @@ def results() -> Results:
 def test_severity_curves_are_means_of_the_scores(results: Results) -> None:
     """Clean at 0, then the mean over the corruptions at each severity, in points; all charts share their axis."""
     found = Comparison(results)
-    chart = gain_panels.severity_chart(found, TITLES, results.corruptions, "mean")
+    chart = gain_panels.severity_chart(found, results.corruptions, "mean")
     for line in chart.lines:
         assert line.y[0] == 100 * results.score(line.name, CLEAN).map50_95
         values = [s.map50_95 for s in results.scores if s.model == line.name and s.severity == 5]
         assert line.y[5] == pytest.approx(100 * sum(values) / 19)
-    each = gain_panels.corruption_charts(found, TITLES)
+    each = gain_panels.corruption_charts(found)
     assert {entry.y_range for entry in each} == {chart.y_range} and each[10].title == "JPEG compression"
     fog = next(entry for entry in each if entry.title == "fog")
     assert fog.lines[1].y[3] == 100 * results.score("dorefa-8bit", "fog", 3).map50_95
@@ -43,7 +41,7 @@ def test_severity_curves_are_means_of_the_scores(results: Results) -> None:
 
 def test_gains_have_their_intervals(results: Results) -> None:
     """Each point is the delta of the mean over corruptions with its interval, and the axis holds 0 and all of them."""
-    chart = gain_panels.gain_chart(Comparison(results), TITLES)
+    chart = gain_panels.gain_chart(Comparison(results))
     assert chart is not None and chart.y_range is not None
     assert [line.name for line in chart.lines] == ["dorefa-8bit", "dorefa-4bit", "dorefa-2bit"]
     for line in chart.lines:
@@ -53,13 +51,13 @@ def test_gains_have_their_intervals(results: Results) -> None:
             assert round(line.x[level]) == level
     low, high = chart.y_range
     assert low < min(bar[0] for line in chart.lines for bar in line.bars) and high > 0
-    assert gain_panels.gain_chart(Comparison(replace(results, deltas=())), TITLES) is None
+    assert gain_panels.gain_chart(Comparison(replace(results, deltas=()))) is None
 
 
 def test_models_that_find_nothing_have_a_chart(results: Results) -> None:
     """Where every gain is 0, as after one epoch of training, the axis has a length all the same."""
     nothing = tuple(replace(delta, value=0.0, low=0.0, high=0.0) for delta in results.deltas)
-    chart = gain_panels.gain_chart(Comparison(replace(results, deltas=nothing)), TITLES)
+    chart = gain_panels.gain_chart(Comparison(replace(results, deltas=nothing)))
     assert chart is not None and chart.y_range is not None
     assert chart.y_range[0] < 0 < chart.y_range[1]
     with warnings.catch_warnings(), one_style():
@@ -76,7 +74,7 @@ def test_a_name_of_several_lines_takes_one() -> None:
 
 def test_the_overview_has_the_answer(results: Results) -> None:
     """A row for each model, with what it gains on corrupted and on clean pictures, and room for all intervals."""
-    plot = gain_panels.overview(Comparison(results), TITLES)
+    plot = gain_panels.overview(Comparison(results))
     for row in plot.rows:
         assert row.corrupted == results.delta(row.name, ALL) and row.clean == results.delta(row.name, CLEAN)
         assert all(plot.span[0] < end < plot.span[1] for gain in (row.corrupted, row.clean) for end in gain.interval)
@@ -107,10 +105,10 @@ def test_losses_are_read_from_run_folders(tmp_path: Path, results: Results) -> N
     assert [len(run.series("val", "box")) for run in losses.values()] == [40, 37]
     assert losses["dorefa-8bit"].series("val", "box")[0][0] == 4
     runs = {name: (run,) for name, run in losses.items()}
-    titles = [chart.title.split(":")[0] for chart in loss_charts(runs, TITLES, LOSSES)]
+    titles = [chart.title.split(":")[0] for chart in loss_charts(runs, LOSSES)]
     assert titles == ["validation"] * 3 + ["training"] * 3
     short = History({"val/box_loss": ((1, 2.0), (2, 1.5), (3, 1.4)), "val/cls_loss": ((3, 1.0),)})
-    (only,) = loss_charts({"fp32": (short,)}, TITLES, LOSSES)  # one epoch is no curve
+    (only,) = loss_charts({"fp32": (short,)}, LOSSES)  # one epoch is no curve
     assert only.title == "validation: box"
     with one_style():
         words = {node.text for node in parse(str(svg(only, "f1", "paper"))).all("text")}
@@ -118,7 +116,7 @@ def test_losses_are_read_from_run_folders(tmp_path: Path, results: Results) -> N
     (tmp_path / "runs" / "fp32" / "results.csv").write_text("epoch,val/box_loss\n1,nan\n2,x\n3,0\n")
     assert list(histories_of(known, tmp_path)) == ["dorefa-8bit"]
     assert histories_of(known, tmp_path / "elsewhere") == {}
-    assert loss_charts({"fp32": ()}, TITLES, LOSSES) == ()
+    assert loss_charts({"fp32": ()}, LOSSES) == ()
 
 
 def test_a_curve_says_where_it_turns_and_first_epochs_do_not_hide_it() -> None:
@@ -129,14 +127,14 @@ def test_a_curve_says_where_it_turns_and_first_epochs_do_not_hide_it() -> None:
         return History({f"{part}/box_loss": tuple(enumerate(found, start=1)) for part, found in values.items()})
 
     titles = {"box": "box"}
-    validation, training = loss_charts({"fp32-32bit": (history(90.0), history(70.0))}, {"fp32-32bit": "FP32"}, titles)
+    validation, training = loss_charts({"FP32": (history(90.0), history(70.0))}, titles)
     assert validation.lines[0].low == (3, 4.0) and training.lines[0].low is None
     low, high = validation.y_range or (0, 0)
     assert high == 6.0 and 3.5 < low < 4.0 and training.y_range is None  # the dot is whole
-    (validation, _) = loss_charts({"fp32-32bit": (history(17.0),)}, {"fp32-32bit": "FP32"}, titles)
+    (validation, _) = loss_charts({"FP32": (history(17.0),)}, titles)
     assert validation.y_range is None
     flat = History({f"{part}/box_loss": ((1, 9.0), (2, 1.0), (3, 1.0), (4, 1.0)) for part in ("val", "train")})
-    assert loss_charts({"fp32-32bit": (flat,)}, {"fp32-32bit": "FP32"}, titles)[0].y_range is None
+    assert loss_charts({"FP32": (flat,)}, titles)[0].y_range is None
     with one_style():
         assert "FP32: lowest at 3" in svg(validation, "curves", "paper")
 
@@ -167,7 +165,6 @@ def test_class_gains_are_means_over_pictures_that_both_have(results: Results) ->
 @pytest.mark.parametrize("content", [b"[" * 200_000, b"run,epoch\n\xff,1\n", b"epoch\0,\n1,2,3\n", b""])
 def test_losses_that_are_no_table_have_no_curves(content: bytes, tmp_path: Path) -> None:
     """A damaged file of one training ends no report."""
-    path = tmp_path / "results.csv"
-    path.write_bytes(content)
-    assert not any(read_columns(path, NAMES).values())
-    assert not any(columns for columns in _read_kept(path).values())
+    for name in ("results.csv", "losses.csv"):
+        (tmp_path / name).write_bytes(content)
+    assert read_history(tmp_path) is None and not _read_kept(tmp_path)

@@ -13,8 +13,8 @@ from study_samples import sample_results, sample_study, write_sample
 from corruptions import CORRUPTIONS
 from yolo_qreg.evaluation.results import ALL, CLEAN
 from yolo_qreg.findings import paper
-from yolo_qreg.findings.claims import Claim, Judged, Part, claims_of, judge
-from yolo_qreg.findings.gather import gather
+from yolo_qreg.findings.claims import EIGHT_BITS, Claim, Part, judge
+from yolo_qreg.findings.gather import Findings, gather
 from yolo_qreg.findings.spread import SeedMean, over_seeds
 from yolo_qreg.quant.registry import METHODS
 from yolo_qreg.report.study_tables import claim_numbers, claim_paper
@@ -28,8 +28,7 @@ UNTESTED = None
 def verdict(*found: SeedMean | None, sign: int = 1, most: bool = False) -> str:
     """Return the verdict on a claim about these numbers."""
     parts = tuple(Part(estimate=estimate, sign=sign) for estimate in found)
-    claim = Claim(key="k", group="8 bits", text="t", source="s", parts=lambda _: parts, most=most)
-    return Judged(claim=claim, parts=parts).verdict
+    return Claim(key="k", group=EIGHT_BITS, text="t", source="s", parts=parts, most=most).verdict
 
 
 @pytest.mark.parametrize(
@@ -58,8 +57,8 @@ def test_the_many_of_a_claim_about_most_are_decided_together() -> None:
     hair = SeedMean(values=((0, 1.0), (1, 1.0)), value=1.0, low=0.01, high=1.99)
     parts = tuple(Part(estimate=estimate, sign=1) for estimate in (hair, *[OPEN] * 18))
     for most, expected in ((False, True), (True, None)):
-        claim = Claim(key="k", group="8 bits", text="t", source="s", parts=lambda _: parts, most=most)
-        assert Judged(claim=claim, parts=parts).votes == [expected, *[None] * 18]
+        claim = Claim(key="k", group=EIGHT_BITS, text="t", source="s", parts=parts, most=most)
+        assert claim.votes == [expected, *[None] * 18]
 
 
 @pytest.mark.parametrize(
@@ -84,26 +83,26 @@ def test_the_paper_supports_its_own_claims() -> None:
     assert paper.gain("dorefa", 4) == pytest.approx(-3.88)
     assert paper.gain("dorefa", 2) == pytest.approx(-14.12)
     assert paper.gain("dorefa", 8, CLEAN) == 3.3
-    cells = [f.value for f in paper.facts() if (f.method, f.bits, f.quantity) == ("lsq", 8, "delta")]
+    cells = list(paper.printed("lsq", 8).cells.values())
     assert paper.gain("lsq", 8) == pytest.approx(sum(value or 0 for value in cells[1:]) / 19, abs=0.005)
     assert paper.gain("lsq", 5) is None
 
 
 def test_claims_are_told_apart() -> None:
     """Each has a key of its own, and says where the paper makes it."""
-    claims = claims_of(METHODS)
+    claims = judge(Findings(study=replace(sample_study(), methods=tuple(METHODS), bits=(8, 4, 2, 1)), trainings=()))
     assert len({claim.key for claim in claims}) == len({claim.text for claim in claims}) == len(claims)
     assert all(claim.source for claim in claims)
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Judged]:
+def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Claim]:
     """The claims against the full sample."""
     out = tmp_path_factory.mktemp("claims")
-    return {entry.claim.key: entry for entry in judge(gather(sample_study(), out, write_sample(out, sample_study())))}
+    return {entry.key: entry for entry in judge(gather(sample_study(), out, write_sample(out, sample_study())))}
 
 
-def test_a_study_is_held_against_all_claims(judged: Mapping[str, Judged]) -> None:
+def test_a_study_is_held_against_all_claims(judged: Mapping[str, Claim]) -> None:
     """By numbers that follow from its evaluations."""
     study = sample_study()
     by_seed = {seed: sample_results(study, seed) for seed in study.seeds}
@@ -121,7 +120,7 @@ def test_a_study_is_held_against_all_claims(judged: Mapping[str, Judged]) -> Non
     assert claim_paper(judged["dorefa-8bit-most"]) == "15 of 19 better"
 
 
-def test_losses_are_held_against_the_twin_of_the_seed(judged: Mapping[str, Judged]) -> None:
+def test_losses_are_held_against_the_twin_of_the_seed(judged: Mapping[str, Claim]) -> None:
     """FP32 overfits in the sample; less is better."""
     for key in ("dorefa-8bit-validation", "dorefa-8bit-gap", "dorefa-8bit-rise", "dorefa-4bit-rise"):
         (part,) = judged[key].parts
@@ -133,7 +132,7 @@ def test_what_was_not_run_is_not_tested(tmp_path: Path) -> None:
     """No claim about LSQ or two bits in a study without them; an order needs all widths to be supported."""
     study = sample_study(seeds=(0,))
     small = type(study)(data=study.data, methods=("dorefa",), bits=(8, 4), evaluation=study.evaluation)
-    found = {e.claim.key: e for e in judge(gather(small, tmp_path, {0: sample_results(small, 0)}))}
+    found = {e.key: e for e in judge(gather(small, tmp_path, {0: sample_results(small, 0)}))}
     assert all(entry.verdict == "not tested" for key, entry in found.items() if key.startswith("lsq"))
     assert found["dorefa-2bit-all"].verdict == "not tested" and claim_numbers(found["dorefa-2bit-all"]) == ""
     assert found["dorefa-order"].verdict == "undecided"
@@ -142,12 +141,12 @@ def test_what_was_not_run_is_not_tested(tmp_path: Path) -> None:
     assert found["dorefa-8bit-gap"].verdict == "not tested"  # no run folder
 
 
-def test_an_undecided_claim_says_what_would_decide_it(judged: Mapping[str, Judged]) -> None:
+def test_an_undecided_claim_says_what_would_decide_it(judged: Mapping[str, Claim]) -> None:
     """In its sentence: how narrow, how many seeds; claims that are decided, or about several numbers, say nothing."""
     entry = judged["dorefa-8bit-gap"]
     for other in judged.values():
         undecided = other.verdict == "undecided" and len(other.parts) == 1
-        assert ("times as narrow would decide" in claim_numbers(other)) == undecided, other.claim.key
+        assert ("times as narrow would decide" in claim_numbers(other)) == undecided, other.key
     wavering = replace(entry.parts[0], estimate=over_seeds({0: -0.36, 1: -0.06, 2: 0.02}))
     said = claim_numbers(replace(entry, parts=(wavering,)))
     assert said.endswith(
@@ -165,7 +164,7 @@ def test_the_paper_stands_beside_the_same_data_only(tmp_path: Path) -> None:
     assert any(entry.verdict == "supported" for entry in other)
     plan = type(study.evaluation)(corruptions=("fog",), severities=(3,))
     few = type(study)(data=study.data, evaluation=plan)
-    found = {e.claim.key: e for e in judge(gather(few, tmp_path, {0: sample_results(few, 0, classes=VOC)}))}
+    found = {e.key: e for e in judge(gather(few, tmp_path, {0: sample_results(few, 0, classes=VOC)}))}
     assert claim_paper(found["dorefa-8bit-all"]) == "" and claim_paper(found["dorefa-8bit-clean"]) == "+3.3"
     assert claim_numbers(found["dorefa-8bit-most"]).startswith("of 1, ")
 
@@ -178,7 +177,7 @@ def test_decided_means_that_the_interval_excludes_zero() -> None:
 
 def test_widths_are_compared_over_cells_that_both_maps_have() -> None:
     """Our copy of the paper lost three cells of 2-bit LSQ; 4 bits' ones do not count against it."""
-    four, two = ({m.bits: m.points for m in paper.maps() if m.method == "lsq"}[bits] for bits in (4, 2))
+    four, two = (paper.printed("lsq", bits).cells for bits in (4, 2))
     known = [four[name] - two[name] for name in CORRUPTIONS if two[name] is not None]
     assert len(known) == 16
     assert paper.lead("lsq", 4, 2) == round(sum(known) / 16, 2) == 3.16

@@ -23,7 +23,7 @@ from yolo_qreg.evaluation.results import ALL, CLEAN, Results
 from yolo_qreg.findings.claims import judge
 from yolo_qreg.findings.gather import gather
 from yolo_qreg.findings.names import title_of
-from yolo_qreg.findings.paper import maps
+from yolo_qreg.findings.paper import printed
 from yolo_qreg.report import study as report
 from yolo_qreg.report.study import document
 from yolo_qreg.report.text import signed, with_interval
@@ -115,19 +115,18 @@ def test_heat_maps_stand_above_the_papers(tree: Node) -> None:
     assert section is not None
     figures = list(section.all("figure"))
     captions = [next(figure.all("figcaption")).text for figure in figures]
-    assert captions[:2] == ["8-bit DoReFa 3 seeds", "8-bit DoReFa paper, Fig. 6"] and len(figures) == 12
+    assert captions[:2] == ["8-bit DoReFa 3 seeds", "8-bit DoReFa paper, Fig. 6 right"] and len(figures) == 12
     findings = gather(STUDY, Path("nowhere"), {seed: sample_results(STUDY, seed) for seed in STUDY.seeds})
     assert findings.pool is not None
     ours, theirs = (
         dict(node.text.split(": ") for node in figure.all("title") if ": " in node.text) for figure in figures[:2]
     )
-    printed = next(entry for entry in maps() if (entry.method, entry.bits) == ("dorefa", 8)).points
     assert len(ours) == len(theirs) == 20
     for name in (CLEAN, *sorted(CORRUPTIONS)):
         gain, title = findings.pool.gain("dorefa-8bit", name), title_of(name)
         assert gain is not None and ours[title].startswith(f"{with_interval(gain)} points")
         assert ours[title].endswith("undecided") != gain.decided
-        assert theirs[title] == signed(printed[name])
+        assert theirs[title] == signed(printed("dorefa", 8).cells[name])
     numbers = rows(section)
     assert list(numbers) == [title_of(name) for name in (CLEAN, *sorted(CORRUPTIONS))]
     assert numbers["fog"][0] == with_interval(findings.pool.gain("dorefa-8bit", "fog"))

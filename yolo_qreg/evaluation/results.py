@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from yolo_qreg.evaluation.estimate import Estimate
 
@@ -22,6 +22,8 @@ OVER_SEVERITIES = 0
 
 Kind: TypeAlias = tuple[str, int]
 """Corruption and severity: a kind of pictures, or a mean over several."""
+Quantity: TypeAlias = Literal["map50_95", "map50"]
+"""A score by the name of its field."""
 
 FEW_PICTURES = 30
 """Below this many a bootstrap over pictures says little."""
@@ -153,11 +155,19 @@ class Results:
                 return score
         raise KeyError((model, corruption, severity))
 
-    def mean(self, model: str, corruptions: Iterable[str], severities: Iterable[int] | None = None) -> float:
-        """Return a model's mean mAP@[.50:.95] over corruptions and severities (all evaluated ones by default), 0..1."""
+    def mean(
+        self,
+        model: str,
+        corruptions: Iterable[str],
+        severities: Iterable[int] | None = None,
+        quantity: Quantity = "map50_95",
+    ) -> float:
+        """Return a model's mean score over corruptions and severities (all evaluated ones by default), 0..1."""
         wanted, levels = set(corruptions), set(self.severities if severities is None else severities)
         values = [
-            s.map50_95 for s in self.scores if s.model == model and s.corruption in wanted and s.severity in levels
+            getattr(s, quantity)
+            for s in self.scores
+            if s.model == model and s.corruption in wanted and s.severity in levels
         ]
         if not values:
             raise KeyError((model, sorted(wanted)))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cached_property
 
 from corruptions import select
 from yolo_qreg.evaluation.estimate import Estimate
-from yolo_qreg.evaluation.results import ALL, BENCHMARK, CLEAN, Delta, Model, Results
+from yolo_qreg.evaluation.results import ALL, BENCHMARK, CLEAN, Delta, Quantity, Results
 from yolo_qreg.evaluation.summary import Summary, summarize
-from yolo_qreg.findings import paper
-from yolo_qreg.findings.gains import Unit
+from yolo_qreg.findings.gains import Gains, Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,63 +23,16 @@ class ClassGain:
     corrupted: float | None
 
 
-class Comparison:
-    """The models of an evaluation against its baseline.
-
-    Attributes:
-        results: The evaluation.
-    """
+class Comparison(Gains):
+    """The models of an evaluation against its baseline."""
 
     def __init__(self, results: Results) -> None:
-        self.results = results
-        self._deltas: dict[tuple[str, str, int], Delta] = {
-            (delta.model, delta.corruption, delta.severity): delta for delta in results.deltas
-        }
+        units = (Unit(model.name, model.name, model.method, model.bits) for model in results.models)
+        super().__init__(units=tuple(sorted(units, key=lambda unit: unit.label != results.baseline)), results=results)
 
-    @property
-    def units(self) -> tuple[Unit, ...]:
-        """All models, in their order."""
-        return tuple(_unit(model) for model in self.results.models)
-
-    @property
-    def baseline(self) -> Unit:
-        """The model that the others are held against."""
-        return next(unit for unit in self.units if unit.label == self.results.baseline)
-
-    @property
-    def compared(self) -> tuple[Unit, ...]:
-        """The others."""
-        return tuple(unit for unit in self.units if unit.label != self.results.baseline)
-
-    @property
-    def corruptions(self) -> tuple[str, ...]:
-        """In published order."""
-        return self.results.corruptions
-
-    @property
-    def severities(self) -> tuple[int, ...]:
-        """From the least."""
-        return tuple(sorted(self.results.severities))
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """In the order of the data."""
-        return tuple(dict.fromkeys(score.name for score in self.results.class_scores))
-
-    @property
-    def pictures(self) -> int:
-        """How many models were shown."""
-        return self.results.score(self.results.baseline).images
-
-    @property
-    def setup(self) -> dict[str, Any]:
-        """What else the numbers depend on."""
-        return self.results.setup
-
-    @property
-    def voc(self) -> bool:
-        """Whether the pictures are labelled with the classes that the paper's numbers are about."""
-        return paper.is_voc(self.classes)
+    @cached_property
+    def _deltas(self) -> dict[tuple[str, str, int], Delta]:
+        return {(delta.model, delta.corruption, delta.severity): delta for delta in self.results.deltas}
 
     @property
     def blind(self) -> bool:
@@ -102,28 +54,20 @@ class Comparison:
 
     def mean(self, unit: str, name: str) -> float:
         """Return a model's mAP in points on clean pictures, under a corruption, or over several."""
-        members: Iterable[str] = {
-            ALL: self.results.corruptions,
-            BENCHMARK: [corruption for corruption in self.results.corruptions if corruption in select(["benchmark"])],
-        }.get(name, (name,))
-        return 100 * self.results.mean(unit, members, (0,) if name == CLEAN else None)
+        several = {ALL: self.corruptions, BENCHMARK: select(["benchmark"])}
+        return self.at(unit, (0,) if name == CLEAN else self.severities, corruptions=several.get(name, (name,)))
 
     def at(
         self,
         unit: str,
         severities: Iterable[int],
-        quantity: Literal["map50_95", "map50"] = "map50_95",
+        quantity: Quantity = "map50_95",
         corruptions: Iterable[str] | None = None,
     ) -> float:
         """Return a mean score in points over severities, 0 for clean pictures, and corruptions, all by default."""
-        levels = set(severities)
-        names = {CLEAN} if levels == {0} else set(self.results.corruptions if corruptions is None else corruptions)
-        values = [
-            getattr(score, quantity)
-            for score in self.results.scores
-            if score.model == unit and score.corruption in names and score.severity in levels
-        ]
-        return 100 * math.fsum(values) / len(values)
+        levels = tuple(severities)
+        names = (CLEAN,) if levels == (0,) else self.corruptions if corruptions is None else corruptions
+        return 100 * self.results.mean(unit, names, levels, quantity)
 
     def class_gains(self) -> dict[str, tuple[ClassGain, ...]]:
         """Return by model what it gains on each class, sorted by what the first gains on corrupted pictures.
@@ -143,25 +87,12 @@ class Comparison:
     def _class_gains(self, unit: str) -> tuple[ClassGain, ...]:
         ours, base = (
             {(s.name, s.corruption, s.severity): s.map50_95 for s in self.results.class_scores if s.model == name}
-            for name in (unit, self.results.baseline)
+            for name in (unit, self.baseline.label)
         )
-        gains: dict[str, dict[bool, list[float]]] = {name: {True: [], False: []} for name in self.classes}
+        gains: dict[tuple[str, bool], list[float]] = {}
         for (name, corruption, severity), value in ours.items():
             other = base.get((name, corruption, severity))
             if value is not None and other is not None:
-                gains[name][corruption == CLEAN].append(100 * (value - other))
-        return tuple(ClassGain(name, _mean(kinds[True]), _mean(kinds[False])) for name, kinds in gains.items())
-
-    def printed(self) -> dict[str, paper.Map]:
-        """Return by model the paper's heat map of it: same quantizer and bits, classes of Pascal VOC."""
-        known = {(entry.method, entry.bits): entry for entry in paper.maps()} if self.voc else {}
-        pairs = ((unit.label, known.get((unit.method or "", unit.bits or 0))) for unit in self.compared)
-        return {label: entry for label, entry in pairs if entry}
-
-
-def _unit(model: Model) -> Unit:
-    return Unit(model.name, model.method, model.bits)
-
-
-def _mean(values: list[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
+                gains.setdefault((name, corruption == CLEAN), []).append(100 * (value - other))
+        means = {kind: math.fsum(values) / len(values) for kind, values in gains.items()}
+        return tuple(ClassGain(name, means.get((name, True)), means.get((name, False))) for name in self.classes)

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation import result_files
-from yolo_qreg.evaluation.results import ALL, Results
+from yolo_qreg.evaluation.results import Results
 from yolo_qreg.evaluation.summary import summarize
 from yolo_qreg.findings.gains import Unit
 from yolo_qreg.findings.losses import Gap, History, read_histories
-from yolo_qreg.findings.paper import CORRUPTIONS_OF_TABLE1, is_voc
 from yolo_qreg.findings.pool import Pool, pool, units_of
 from yolo_qreg.findings.spread import SeedMean, over_seeds
 from yolo_qreg.quant.registry import FLOAT_BITS
@@ -85,16 +84,6 @@ class Findings:
     def label(self, method: str, bits: int) -> str:
         """Return the label of a quantizer's unit at a width; that of no unit where the study has none."""
         return next((unit.label for unit in self.units if (unit.method, unit.bits) == (method, bits)), "")
-
-    @property
-    def voc(self) -> bool:
-        """Whether the paper's numbers are about the same classes."""
-        return self.pool is not None and is_voc(self.pool.classes)
-
-    def comparable(self, corruption: str = ALL) -> bool:
-        """Tell whether the paper's numbers are of the same classes, and of the same corruptions where over all."""
-        whole = self.pool is not None and len(self.pool.corruptions) == CORRUPTIONS_OF_TABLE1
-        return self.voc and (whole or corruption != ALL)
 
     def histories(self, unit: str) -> tuple[History, ...]:
         """Return the epochs of a unit's trainings that came to their end."""

@@ -6,25 +6,23 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from yolo_qreg.evaluation.results import Results
-from yolo_qreg.files import write_atomic
-from yolo_qreg.study.runs import Place, seconds_of
+from yolo_qreg.files import write_text
+from yolo_qreg.study.runs import RESULTS_CSV, Place, read_rows, seconds_of
 
 LOSSES = {"box": "box", "cls": "class (cls)", "dfl": "distribution focal (dfl)"}
 PARTS = {"val": "validation", "train": "training"}
-COLUMNS = tuple(f"{part}/{loss}_loss" for part in PARTS for loss in LOSSES)
-"""Of the host's file, validation before training."""
-RESULTS_CSV = "results.csv"
 Series = tuple[tuple[float, float], ...]
 """(epoch, value) in order."""
 FILE = "losses.csv"
 TIME, MAP = "time", "metrics/mAP50-95(B)"
 """Columns of the host: seconds since the start, and mAP@[.50:.95] of the validation after an epoch."""
-NAMES = (TIME, *COLUMNS, MAP)
+NAMES = (TIME, *(f"{part}/{loss}_loss" for part in PARTS for loss in LOSSES), MAP)
+"""The columns of the host's file that are read."""
 SUM = "sum"
 """The sum of a training's losses, as the host minimizes it: they are weighted already."""
 
@@ -123,42 +121,9 @@ class Gap:
 
 def read_histories(places: Iterable[Place], out: Path) -> dict[str, History]:
     """Return what is known of each training by its name: from its folder, or from OUT/losses.csv where that is gone."""
-    kept = _read_kept(out / FILE)
-    found = {}
-    for place in places:
-        path = place.folder / RESULTS_CSV
-        columns = read_columns(path, NAMES) if path.is_file() else {}
-        if columns := columns or kept.get(place.run.name, {}):
-            found[place.run.name] = History(columns)
-    return found
-
-
-def _read_kept(path: Path) -> dict[str, dict[str, Series]]:
-    if not path.is_file():
-        return {}
-    groups: dict[str, list[dict[str, str]]] = {}
-    with path.open(encoding="utf-8", errors="replace", newline="") as file, suppress(csv.Error):
-        for row in csv.DictReader(file):
-            groups.setdefault(row.get("run", ""), []).append(row)
-    return {name: columns_of(rows, NAMES) for name, rows in groups.items()}
-
-
-def write_histories(histories: Mapping[str, History], out: Path) -> None:
-    """Write OUT/losses.csv: a row for each training and epoch; what is not known is empty.
-
-    Trainings that the file has from before, of a larger grid, stay in it.
-    """
-    kept = {name: History(columns) for name, columns in _read_kept(out / FILE).items()}
-    histories = {**kept, **histories}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("run", "epoch", *NAMES))
-    for name, history in histories.items():
-        known = {column: dict(series) for column, series in history.columns.items()}
-        for epoch in sorted({epoch for values in known.values() for epoch in values}):
-            values = (known.get(column, {}).get(epoch) for column in NAMES)
-            writer.writerow((name, f"{epoch:g}", *("" if v is None else repr(v) for v in values)))
-    write_atomic(out / FILE, lambda file: file.write(text.getvalue().encode()))
+    kept = _read_kept(out)
+    found = {place.run.name: read_history(place.folder) or kept.get(place.run.name) for place in places}
+    return {name: history for name, history in found.items() if history}
 
 
 def histories_of(results: Results, folder: Path) -> dict[str, History]:
@@ -168,35 +133,51 @@ def histories_of(results: Results, folder: Path) -> dict[str, History]:
         results: The evaluation.
         folder: Where it lies; run folders may be given relative to it.
     """
-    found = {}
-    for model in results.models:
-        paths = [base / model.run / RESULTS_CSV for base in (folder, Path())] if model.run else []
-        path = next((path for path in paths if path.is_file()), None)
-        if path and (columns := read_columns(path, NAMES)):
-            found[model.name] = History(columns)
-    return found
+    found = {
+        model.name: read_history(folder / model.run) or read_history(Path(model.run))
+        for model in results.models
+        if model.run
+    }
+    return {name: history for name, history in found.items() if history}
 
 
-def read_columns(path: Path, names: Sequence[str]) -> dict[str, Series]:
-    """Return columns of a training's results.csv by name, as `columns_of` does."""
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        try:
-            return columns_of(csv.DictReader(file), names)
-        except csv.Error:  # no table any more
-            return {}
+def read_history(run: Path) -> History | None:
+    """Return what the results.csv of a run folder says; None where there is none, or no number in it."""
+    return _history(read_rows(run / RESULTS_CSV))
 
 
-def columns_of(rows: Iterable[Mapping[str, str]], names: Sequence[str]) -> dict[str, Series]:
-    """Return columns by name: (epoch, value) where there is one; zeros and what is no number are left out."""
-    columns: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-    for index, raw in enumerate(rows, start=1):
-        row = {key.strip(): value for key, value in raw.items() if isinstance(key, str)}
+def write_histories(histories: Mapping[str, History], out: Path) -> None:
+    """Write OUT/losses.csv: a row for each training and epoch; what is not known is empty.
+
+    Trainings that the file has from before, of a larger grid, stay in it.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("run", "epoch", *NAMES))
+    for name, history in {**_read_kept(out), **histories}.items():
+        known = {column: dict(series) for column, series in history.columns.items()}
+        for epoch in sorted({epoch for values in known.values() for epoch in values}):
+            values = (known.get(column, {}).get(epoch) for column in NAMES)
+            writer.writerow((name, f"{epoch:g}", *("" if v is None else repr(v) for v in values)))
+    write_text(out / FILE, text.getvalue())
+
+
+def _read_kept(out: Path) -> dict[str, History]:
+    groups: dict[str, list[dict[str, str]]] = {}
+    for row in read_rows(out / FILE):
+        groups.setdefault(row.get("run", ""), []).append(row)
+    return {name: history for name, rows in groups.items() if (history := _history(rows))}
+
+
+def _history(rows: Sequence[Mapping[str, str]]) -> History | None:
+    """Return columns by name where there is a number; zeros and what is no number are left out."""
+    columns: dict[str, list[tuple[float, float]]] = {}
+    for index, row in enumerate(rows, start=1):
         epoch = _number(row.get("epoch")) or index
-        for name in names:
-            value = _number(row.get(name))
-            if value:
-                columns[name].append((epoch, value))
-    return {name: tuple(values) for name, values in columns.items() if values}
+        for name in NAMES:
+            if value := _number(row.get(name)):
+                columns.setdefault(name, []).append((epoch, value))
+    return History({name: tuple(values) for name, values in columns.items()}) if columns else None
 
 
 def _number(text: str | None) -> float | None:
@@ -229,4 +210,4 @@ def mean_curve(runs: Iterable[History], part: str, loss: str) -> Curve | None:
         return None
     values = [[series[epoch] for series in found] for epoch in shared]
     band = tuple((min(column), max(column)) for column in values) if len(found) > 1 else ()
-    return Curve(tuple(shared), tuple(math.fsum(column) / len(column) for column in values), band)
+    return Curve(tuple(shared), tuple(map(fmean, values)), band)

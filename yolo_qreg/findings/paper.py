@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from statistics import fmean
 
 from corruptions import CORRUPTIONS
 from yolo_qreg.data.voc_classes import class_names
-from yolo_qreg.evaluation.results import ALL, CLEAN
+from yolo_qreg.evaluation.results import ALL
+from yolo_qreg.quant.registry import FLOAT_BITS
 
 CITATION = "AskariHemmat et al., QReg: On Regularization Effects of Quantization"
 PRINTED_DIGITS = 2
@@ -21,111 +22,76 @@ LOST = "lost"
 """Stands in the file for a number that our copy of the paper lost."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """A number in the paper.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Printed:
+    """What the paper prints of a quantizer at a width; numbers that our copy of it lost are None.
 
     Attributes:
-        source: Figure or table.
-        method: Quantizer; None for full precision.
-        bits: Of weights.
-        corruption: `clean`, one of the 19, or `all` for their mean.
-        quantity: `delta` (points of mAP), `map` (points) or `equation5`.
-        value: None where our copy of the paper lost it.
+        figure: Where its heat map is.
+        cells: The map: points by corruption, `clean` first; empty where there is none.
+        points: Mean mAP over the 19 corruptions, by Table 1.
+        equation5: By Table 1.
     """
 
-    source: str
-    method: str | None
-    bits: int
-    corruption: str
-    quantity: str
-    value: float | None
+    figure: str = ""
+    cells: Mapping[str, float | None] = field(default_factory=dict)
+    points: float | None = None
+    equation5: float | None = None
 
 
 @cache
-def facts() -> tuple[Fact, ...]:
-    """Return all of them, in the order of the file."""
+def _by_kind() -> dict[tuple[str | None, int], Printed]:
     text = resources.files("yolo_qreg.findings").joinpath("paper.csv").read_text(encoding="utf-8")
-    rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
-    return tuple(
-        Fact(
-            source=row["source"],
-            method=row["method"] or None,
-            bits=int(row["bits"]),
-            corruption=row["corruption"],
-            quantity=row["quantity"],
-            value=None if row["value"] == LOST else float(row["value"]),
-        )
-        for row in rows
+    groups: dict[tuple[str | None, int], list[dict[str, str]]] = {}
+    for row in csv.DictReader(line for line in text.splitlines() if not line.startswith("#")):
+        groups.setdefault((row["method"] or None, int(row["bits"])), []).append(row)
+    return {kind: _printed(rows) for kind, rows in groups.items()}
+
+
+def _printed(rows: list[dict[str, str]]) -> Printed:
+    values = {
+        (row["quantity"], row["corruption"]): None if row["value"] == LOST else float(row["value"]) for row in rows
+    }
+    return Printed(
+        figure=next((row["source"] for row in rows if row["quantity"] == "delta"), ""),
+        cells={corruption: value for (quantity, corruption), value in values.items() if quantity == "delta"},
+        points=values.get(("map", ALL)),
+        equation5=values.get(("equation5", ALL)),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Map:
-    """A heat map of Fig. 6: points by corruption, None where our copy lost the number."""
+def printed(method: str | None, bits: int | None) -> Printed:
+    """Return what the paper prints of a quantizer at a width, or of full precision (None and 32): for others nothing.
 
-    source: str
-    method: str
-    bits: int
-    points: dict[str, float | None]
-
-
-def maps() -> tuple[Map, ...]:
-    """Return the six maps of Fig. 6, DoReFa before LSQ and more bits first."""
-    found: dict[tuple[str, int], Map] = {}
-    for fact in facts():
-        if fact.quantity == "delta" and fact.method:
-            entry = found.setdefault((fact.method, fact.bits), Map(fact.source, fact.method, fact.bits, {}))
-            entry.points[fact.corruption] = fact.value
-    return tuple(found[key] for key in sorted(found, key=lambda key: (key[0], -key[1])))
+    Example:
+        >>> printed("dorefa", 8).points, printed("dorefa", 8).cells["fog"], printed("dorefa", 5).points
+        (30.34, -0.4, None)
+    """
+    return _by_kind().get((method, bits or 0), Printed())
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row of Table 1: mean mAP over the 19 corruptions in points, and Equation 5."""
-
-    method: str | None
-    bits: int
-    points: float
-    equation5: float | None
-
-
-def table1() -> tuple[Row, ...]:
-    """Return the rows of Table 1 for YOLOv5n on VOC, full precision first."""
-    means = {(f.method, f.bits): f.value for f in facts() if f.quantity == "map"}
-    gains = {(f.method, f.bits): f.value for f in facts() if f.quantity == "equation5"}
-    return tuple(
-        Row(method, bits, value, gains.get((method, bits)))
-        for (method, bits), value in sorted(means.items(), key=lambda item: -item[0][1])
-        if value is not None
-    )
-
-
-def gain(method: str, bits: int, corruption: str = ALL) -> float | None:
+def gain(method: str | None, bits: int | None, corruption: str = ALL) -> float | None:
     """Return a gain that the paper prints, in points; that over all 19 is Table 1's, or the mean of what Fig. 6 has."""
-    points = cells(method, bits)
+    ours, base = printed(method, bits), printed(None, FLOAT_BITS)
     if corruption != ALL:
-        return points.get(corruption)
-    printed = {(row.method, row.bits): row.points for row in table1()}
-    if (method, bits) in printed:
-        return round(printed[method, bits] - printed[None, 32], PRINTED_DIGITS)
-    known = [value for name, value in points.items() if name != CLEAN and value is not None]
-    return round(math.fsum(known) / len(known), PRINTED_DIGITS) if known else None
+        return ours.cells.get(corruption)
+    if ours.points is not None and base.points is not None:
+        return round(ours.points - base.points, PRINTED_DIGITS)
+    return _mean(ours.cells.get(name) for name in CORRUPTIONS)
 
 
 def lead(method: str, bits: int, other: int) -> float | None:
     """Return how much more a width gains than another in the paper, in points; by Fig. 6, over cells that both have."""
-    if all((method, width) in {(row.method, row.bits) for row in table1()} for width in (bits, other)):
-        return round((gain(method, bits) or 0.0) - (gain(method, other) or 0.0), PRINTED_DIGITS)
-    ours, theirs = cells(method, bits), cells(method, other)
-    pairs = [(ours.get(name), theirs.get(name)) for name in CORRUPTIONS]
-    known = [one - two for one, two in pairs if one is not None and two is not None]
-    return round(math.fsum(known) / len(known), PRINTED_DIGITS) if known else None
+    ours, theirs = printed(method, bits), printed(method, other)
+    if ours.points is not None and theirs.points is not None:
+        return round(ours.points - theirs.points, PRINTED_DIGITS)
+    pairs = [(ours.cells.get(name), theirs.cells.get(name)) for name in CORRUPTIONS]
+    return _mean(None if one is None or two is None else one - two for one, two in pairs)
 
 
-def cells(method: str | None, bits: int) -> Mapping[str, float | None]:
-    """Return the paper's heat map of a quantizer at a width; nothing where it has none."""
-    return next((entry.points for entry in maps() if (entry.method, entry.bits) == (method, bits)), {})
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(fmean(known), PRINTED_DIGITS) if known else None
 
 
 def is_voc(classes: Iterable[str]) -> bool:
@@ -133,5 +99,5 @@ def is_voc(classes: Iterable[str]) -> bool:
     return {name.lower().replace(" ", "") for name in classes} == set(class_names())
 
 
-METHODS = tuple(sorted({fact.method for fact in facts() if fact.method}))
+METHODS = tuple(sorted({method for method, _ in _by_kind() if method}))
 """The quantizers that it has numbers of."""

@@ -19,39 +19,14 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
+STYLE = "yolo_qreg.report.figures"
+"""The file `figures.mplstyle` of this package, as matplotlib names it."""
 COLUMNS = 5
 """Of a heat map."""
 NAME_LETTERS = 12
 """In a line of a cell; a name has at most two lines."""
 LONGEST = 26
 """Letters of the name of a row of dots."""
-
-
-def _style_of(ink: tuple[float, float, float], muted: tuple[float, float, float]) -> dict[str, Any]:
-    return {
-        "font.size": 8,
-        "xtick.labelsize": 7.5,
-        "ytick.labelsize": 7.5,
-        "axes.titlesize": 8,
-        "axes.titlelocation": "left",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.spines.left": False,
-        "axes.linewidth": 0.6,
-        "axes.edgecolor": muted,
-        "axes.labelcolor": muted,
-        "text.color": ink,
-        "xtick.color": muted,
-        "ytick.color": muted,
-        "xtick.major.size": 0,
-        "ytick.major.size": 0,
-        "lines.linewidth": 1.3,
-        "lines.markersize": 3,
-        "legend.frameon": False,
-        "pdf.fonttype": 42,
-        "svg.fonttype": "none",
-        "text.parse_math": False,  # a dollar in a name is a dollar
-    }
 
 
 def inches_of(panel: Panel) -> tuple[float, float]:
@@ -126,24 +101,24 @@ def _look(cell: MapCell, limit: float, colours: palette.Name) -> dict[str, Any]:
 
 
 def _draw_chart(axes: Axes, panel: Chart, notes: list[str]) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import MaxNLocator
 
     for line in panel.lines:
         _draw_line(axes, line, panel.marked, notes)
     if panel.y_range:
         low, high = panel.y_range
         axes.set_ylim(low, high + 0.03 * (high - low))
+        axes.yaxis.set_major_formatter(_tick)
     _grid(axes, "y")
     axes.yaxis.set_major_locator(MaxNLocator(3 if panel.small else 5))
     if not panel.marked:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     if panel.x_ticks:
         axes.set_xticks([value for value, _ in panel.x_ticks], [text for _, text in panel.x_ticks])
-    if not panel.small:
-        axes.set_xlabel(panel.x_label)
-    else:
+    if panel.small:
         axes.tick_params(pad=2, labelsize=7)
-    axes.yaxis.set_major_formatter(FuncFormatter(_tick)) if panel.y_range else None
+    else:
+        axes.set_xlabel(panel.x_label)
 
 
 def _tick(value: float, _: int | None = None) -> str:
@@ -177,10 +152,9 @@ def _draw_line(axes: Axes, line: Line, marked: bool, notes: list[str]) -> None:
 
 
 def _draw_scatter(axes: Axes, panel: Scatter, notes: list[str]) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-    faint = colour(palette.weak("faint"))
-    axes.grid(color=faint, linewidth=0.5)
+    axes.grid(color=colour(palette.weak("faint")), linewidth=0.5)
     axes.set_axisbelow(True)
     if panel.log:
         axes.set(xscale="log", yscale="log")
@@ -195,7 +169,7 @@ def _draw_scatter(axes: Axes, panel: Scatter, notes: list[str]) -> None:
         axis.set_major_locator(LogLocator(numticks=6) if panel.log else MaxNLocator(3 if panel.small else 5))
         if panel.log:
             axis.set_minor_locator(NullLocator())
-            axis.set_major_formatter(FuncFormatter(_power))
+            axis.set_major_formatter(_power)
     axes.set_xlabel(panel.x_label)
     axes.set_ylabel(panel.y_label)
 
@@ -207,16 +181,14 @@ def _power(value: float, _: int | None = None) -> str:
 
 
 def _draw_dots(axes: Axes, panel: Dots, notes: list[str]) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import MaxNLocator
 
     axes.set(xlim=panel.span, ylim=(len(panel.rows) - 0.4, -0.6))
     for place, row in enumerate(panel.rows):
         _draw_row(axes, place, row, notes)
-    axes.set_yticks(range(len(panel.rows)), [cut(row.name) for row in panel.rows])
-    for label in axes.get_yticklabels():
-        label.set_color(colour(palette.TEXT["light"]))
+    axes.set_yticks(range(len(panel.rows)), [cut(row.name) for row in panel.rows], color=colour(palette.TEXT["light"]))
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(FuncFormatter(_plus))
+    axes.xaxis.set_major_formatter(_plus)
     _grid(axes, "x")
 
 
@@ -275,10 +247,11 @@ def line_dashes(index: int) -> Literal["-", "--", ":", "-."]:
 def one_style() -> Iterator[None]:
     """Draw in one style, whatever settings the user's matplotlib has, and leave those as they were."""
     import matplotlib
+    import matplotlib.style
 
+    muted = ("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+    colours = {"text.color": colour(palette.TEXT["light"]), **dict.fromkeys(muted, colour(palette.weak("muted")))}
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # `font_for` says it in one line
-        style = _style_of(colour(palette.TEXT["light"]), colour(palette.weak("muted")))
-        settings: Any = {**matplotlib.rcParamsDefault, **style}
-        matplotlib.rcParams.update({name: value for name, value in settings.items() if name != "backend"})
+        matplotlib.style.use(["default", STYLE, colours])
         yield

@@ -17,7 +17,7 @@ from yolo_qreg.files import write_text
 from yolo_qreg.findings import paper
 from yolo_qreg.findings.evaluation import Comparison
 from yolo_qreg.findings.losses import LOSSES, History, histories_of
-from yolo_qreg.findings.names import kind_of, short_names
+from yolo_qreg.findings.names import short_names
 from yolo_qreg.report import evaluation_tables, gain_panels
 from yolo_qreg.report.figures import Sheet, write_figures
 from yolo_qreg.report.gallery import Picture, read_gallery
@@ -43,9 +43,6 @@ def write_report(folder: Path, results: Results | None = None, palette: str = "p
 
     Returns:
         The page.
-
-    Raises:
-        InputError: The folder holds no results, or there is no such palette.
     """
     colours = check(palette)
     found = result_files.load(folder) if results is None else results
@@ -59,7 +56,6 @@ def write_report(folder: Path, results: Results | None = None, palette: str = "p
 def document(results: Results, losses: Mapping[str, History], pictures: tuple[Picture, ...], colours: Name) -> str:
     """Return the page as text."""
     found = Comparison(results)
-    titles = {unit.label: unit.label for unit in (found.baseline, *found.compared)}
     gains, several = found.class_gains(), len(found.severities) > 1
     known = results.setup.get("gallery")
     held = {row.name for rows in gains.values() for row in rows}
@@ -67,21 +63,20 @@ def document(results: Results, losses: Mapping[str, History], pictures: tuple[Pi
         "evaluation",
         colours,
         found=found,
-        titles=titles,
         names=short_names(results.models),
         headline=evaluation_tables.headline(found),
-        overview=gain_panels.overview(found, titles) if found.compared else None,
+        overview=gain_panels.overview(found) if found.compared else None,
         maps=_maps(found),
-        severity=_severity_charts(found, titles) if several else (),
-        each_severity=gain_panels.corruption_charts(found, titles) if several else (),
+        severity=_severity_charts(found) if several else (),
+        each_severity=gain_panels.corruption_charts(found) if several else (),
         severities=evaluation_tables.severities(found),
-        dots=gain_panels.class_dots(gains, titles, found.baseline.label),
+        dots=gain_panels.class_dots(found),
         classes=evaluation_tables.classes(gains),
         absent=[name for name in found.classes if name not in held],
         pictures=pictures,
         gallery=known if isinstance(known, dict) else {},
-        losses=_losses(found, titles, losses),
-        paper=paper.CITATION if found.printed() else None,
+        losses=_losses(found, losses),
+        paper=paper.CITATION,
         beside=evaluation_tables.beside_the_paper(found),
         pairs=_pairs(found),
         corruptions=evaluation_tables.corruptions(found),
@@ -93,29 +88,20 @@ def document(results: Results, losses: Mapping[str, History], pictures: tuple[Pi
 
 def sheets(found: Comparison, losses: Mapping[str, History]) -> tuple[Sheet, ...]:
     """Return what FOLDER/figures holds, as far as there is something to show."""
-    titles = {unit.label: unit.label for unit in (found.baseline, *found.compared)}
     files = file_names([unit.label for unit in found.compared])
-    maps = zip(found.compared, _maps(found), strict=True)
-    made = [Sheet(f"heatmap-{files[unit.label]}", (panel,)) for unit, panel in maps]
+    made = [Sheet(f"heatmap-{name}", (panel,)) for name, panel in zip(files.values(), _maps(found), strict=True)]
     if found.compared:
-        made.append(Sheet("gains", (gain_panels.overview(found, titles),)))
+        made.append(Sheet("gains", (gain_panels.overview(found),)))
     if len(found.severities) > 1:
-        made.append(Sheet("severity", _severity_charts(found, titles), 2))
-        made.append(Sheet("severity-by-corruption", gain_panels.corruption_charts(found, titles), CHARTS_PER_ROW))
-    made.append(
-        Sheet("classes", gain_panels.class_dots(found.class_gains(), titles, found.baseline.label), DOTS_PER_ROW)
-    )
-    made.append(Sheet("losses", _losses(found, titles, losses), 3))
+        made.append(Sheet("severity", _severity_charts(found), 2))
+        made.append(Sheet("severity-by-corruption", gain_panels.corruption_charts(found), CHARTS_PER_ROW))
+    made.append(Sheet("classes", gain_panels.class_dots(found), DOTS_PER_ROW))
+    made.append(Sheet("losses", _losses(found, losses), 3))
     return tuple(sheet for sheet in made if sheet.panels)
 
 
 def print_summary(results: Results, echo: Callable[[str], object] = click.echo) -> None:
-    """Tell the results line by line, in ASCII.
-
-    Args:
-        results: The evaluation.
-        echo: What prints a line.
-    """
+    """Tell the results line by line, in ASCII."""
     found = Comparison(results)
     headline = evaluation_tables.headline(found).without("quantizer")
     gains = evaluation_tables.gains_by_corruption(found)
@@ -130,33 +116,29 @@ def print_summary(results: Results, echo: Callable[[str], object] = click.echo) 
         echo(line)
 
 
-def _maps(found: Comparison) -> tuple[HeatMap, ...]:
+def _maps(found: Comparison) -> list[HeatMap]:
     kinds = {unit.label: unit.kind for unit in found.compared}
-    return gain_panels.heat_maps(found, kinds, {label: label for label in kinds})
+    return [ours for (ours,) in gain_panels.heat_maps(found, kinds, paper=False).values()]
 
 
-def _pairs(found: Comparison) -> tuple[HeatMap, ...]:
-    """Return our heat map and the paper's for each model that both know, all on one scale."""
-    ours = {panel.title: panel for panel in _maps(found)}
-    return gain_panels.scaled(
-        panel
-        for label, entry in found.printed().items()
-        for panel in (ours[label], gain_panels.paper_map(kind_of(entry.method, entry.bits), entry.source, entry.points))
-    )
+def _pairs(found: Comparison) -> list[HeatMap]:
+    """Return our heat map and the paper's for each model that both know."""
+    kinds = {unit.label: unit.kind for unit in found.compared if found.printed(unit).cells}
+    return [panel for pair in gain_panels.heat_maps(found, kinds, paper=True).values() for panel in pair]
 
 
-def _severity_charts(found: Comparison, titles: Mapping[str, str]) -> tuple[Chart, ...]:
-    mean = gain_panels.severity_chart(found, titles, found.corruptions, "Mean mAP over the corruptions")
-    gain = gain_panels.gain_chart(found, titles)
+def _severity_charts(found: Comparison) -> tuple[Chart, ...]:
+    mean = gain_panels.severity_chart(found, found.corruptions, "Mean mAP over the corruptions")
+    gain = gain_panels.gain_chart(found)
     return (mean, gain) if gain else (mean,)
 
 
-def _losses(found: Comparison, titles: Mapping[str, str], losses: Mapping[str, History]) -> tuple[Chart, ...]:
-    runs = {label: (losses[label],) if label in losses else () for label in titles}
-    return loss_charts(runs, titles, LOSSES)
+def _losses(found: Comparison, losses: Mapping[str, History]) -> tuple[Chart, ...]:
+    runs = {unit.title: (losses[unit.label],) if unit.label in losses else () for unit in found.units}
+    return loss_charts(runs, LOSSES)
 
 
 def _has_difficult(found: Comparison) -> bool:
     """Tell whether the page has to say what became of difficult boxes: the data have some, the setup is silent."""
-    voc = found.voc or "voc" in str(found.setup.get("data", "")).lower()
+    voc = paper.is_voc(found.classes) or "voc" in str(found.setup.get("data", "")).lower()
     return voc and not any(DIFFICULT in key.lower() for key in found.setup)

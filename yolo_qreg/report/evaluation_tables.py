@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from dataclasses import replace
 
-from yolo_qreg.evaluation.results import ALL, BENCHMARK, CLEAN
+from yolo_qreg.evaluation.results import ALL, BENCHMARK, CLEAN, Model, Quantity
 from yolo_qreg.findings import paper
 from yolo_qreg.findings.evaluation import ClassGain, Comparison
-from yolo_qreg.findings.gains import Unit
+from yolo_qreg.findings.gains import Gains, Unit
 from yolo_qreg.findings.names import method_title, paper_order, title_of
-from yolo_qreg.quant.registry import FLOAT_BITS
 from yolo_qreg.report.table import (
     GAIN,
     Cell,
     Column,
+    Columns,
     Row,
     Table,
     count_cell,
@@ -22,47 +22,69 @@ from yolo_qreg.report.table import (
     kind_cell,
     number_cell,
     table,
+    table_of,
     text_cell,
 )
 
-SCORES: dict[Literal["map50_95", "map50"], str] = {"map50_95": "mAP@[.50:.95]", "map50": "AP50"}
+SCORES: dict[Quantity, str] = {"map50_95": "mAP@[.50:.95]", "map50": "AP50"}
 HASH = 12
 """Digits of a hash that are shown; the whole one is in its tooltip and in run.json."""
 
 
 def headline(found: Comparison) -> Table:
     """Return the paper's Table 1 in our form: mAP@[.50:.95] in points, rPC in percent, size in MB."""
-    columns = (
-        Column("model", "model", words=True),
-        Column("quantizer", "quantizer", words=True),
-        Column("bits", "bits"),
-        Column("corrupted", "corrupted mAP"),
-        Column("gain", GAIN),
-        Column("equation5", "Eq. 5"),
-        Column("clean", "clean mAP"),
-        Column("mpc", "mPC"),
-        Column("rpc", "rPC, %"),
-        Column("mb", "MB"),
-    )
+    return table_of(found.units, _headline(found), found.baseline)
+
+
+def _headline(found: Comparison) -> Columns[Unit]:
     summaries, sizes = found.summaries(), {model.name: model.size_mb for model in found.results.models}
 
-    def row(unit: Unit) -> Row:
-        summary, gain = summaries[unit.label], found.gain(unit.label)
-        cells = (
-            text_cell(unit.label),
-            text_cell(method_title(unit.method) if unit.method else None),
-            count_cell(unit.bits),
-            number_cell(100 * summary.corrupted),
-            gain_cell(gain),
-            number_cell(summary.equation5, doubtful=gain is not None and not gain.decided),
-            number_cell(100 * summary.clean),
-            number_cell(None if summary.mpc is None else 100 * summary.mpc),
-            number_cell(None if summary.rpc is None else 100 * summary.rpc, 1),
-            number_cell(sizes[unit.label]),
-        )
-        return Row(cells, "base" if unit == found.baseline else "")
+    def percent(fraction: float | None, digits: int = 2) -> Cell:
+        return number_cell(None if fraction is None else 100 * fraction, digits)
 
-    return table(columns, map(row, found.units))
+    return {
+        Column("model", "model", words=True): lambda unit: text_cell(unit.label),
+        Column("quantizer", "quantizer", words=True): lambda unit: text_cell(unit.method and method_title(unit.method)),
+        Column("bits", "bits"): lambda unit: count_cell(unit.bits),
+        Column("corrupted", "corrupted mAP"): lambda unit: percent(summaries[unit.label].corrupted),
+        Column("gain", GAIN): lambda unit: gain_cell(found.gain(unit.label)),
+        Column("equation5", "Eq. 5"): lambda u: number_cell(summaries[u.label].equation5, of=found.gain(u.label)),
+        Column("clean", "clean mAP"): lambda unit: percent(summaries[unit.label].clean),
+        Column("mpc", "mPC"): lambda unit: percent(summaries[unit.label].mpc),
+        Column("rpc", "rPC, %"): lambda unit: percent(summaries[unit.label].rpc, 1),
+        Column("mb", "MB"): lambda unit: number_cell(sizes[unit.label]),
+    }
+
+
+def beside_the_paper(found: Comparison) -> Table | None:
+    """Return the paper's Table 1 beside our numbers; None unless it is about some model, its classes and the 19."""
+    known = [unit for unit in found.units if found.printed(unit).points is not None]
+    if not found.comparable() or len(known) < 2:
+        return None
+    shown = ("model", "corrupted", "gain", "equation5")
+    ours = {
+        replace(column, group="ours" if column.key != "model" else ""): cell
+        for column, cell in _headline(found).items()
+        if column.key in shown
+    }
+    return table_of(known, {**ours, **of_the_paper(found)}, found.baseline)
+
+
+def of_the_paper(gains: Gains) -> Columns[Unit]:
+    """Return the columns of what the paper's Table 1 prints."""
+
+    def gain(unit: Unit) -> Cell:
+        known = unit != gains.baseline and gains.printed(unit).points is not None
+        return number_cell(paper.gain(unit.method, unit.bits) if known else None, sign=True)
+
+    def column(key: str, title: str) -> Column:
+        return Column(f"paper_{key}", title, "paper, Table 1", paper=True)
+
+    return {
+        column("map", "mAP"): lambda unit: number_cell(gains.printed(unit).points),
+        column("gain", "gain"): gain,
+        column("equation5", "Eq. 5"): lambda unit: number_cell(gains.printed(unit).equation5),
+    }
 
 
 def corruptions(found: Comparison) -> Table:
@@ -92,27 +114,21 @@ def gains_by_corruption(found: Comparison) -> Table:
 
 def severities(found: Comparison) -> Table:
     """Return mAP@[.50:.95] and AP50 in points of each model at each severity, as means over the corruptions."""
-    levels = found.severities
+    shown = (*((level,) for level in (0, *found.severities)), found.severities)
     columns = (
         Column("model", "model", words=True),
         Column("score", "score", words=True),
-        *(Column(f"severity_{level}", str(level) if level else CLEAN) for level in (0, *levels)),
+        Column("severity_0", CLEAN),
+        *(Column(f"severity_{level}", str(level)) for level in found.severities),
         Column("mean", "mean"),
     )
-    rows = [
-        Row(
-            (
-                text_cell(unit.label),
-                text_cell(title),
-                *(number_cell(found.at(unit.label, (level,), quantity)) for level in (0, *levels)),
-                number_cell(found.at(unit.label, levels, quantity)),
-            ),
-            "second" if quantity == "map50" else "",
-        )
-        for unit in found.units
-        for quantity, title in SCORES.items()
-    ]
-    return table(columns, rows)
+
+    def row(unit: Unit, quantity: Quantity) -> Row:
+        points = (found.at(unit.label, levels, quantity) for levels in shown)
+        cells = (text_cell(unit.label), text_cell(SCORES[quantity]), *map(number_cell, points))
+        return Row(cells, "second" if quantity == "map50" else "")
+
+    return table(columns, (row(unit, quantity) for unit in found.units for quantity in SCORES))
 
 
 def classes(gains: Mapping[str, tuple[ClassGain, ...]]) -> Table:
@@ -133,57 +149,14 @@ def classes(gains: Mapping[str, tuple[ClassGain, ...]]) -> Table:
 
 def models(found: Comparison) -> Table:
     """Return the weight files."""
-    columns = (
-        *(Column(name, name, words=True) for name in ("model", "file", "weights")),
-        Column("mb", "MB"),
-        *(Column(name, name, words=True) for name in ("SHA-256", "run folder")),
-    )
-    rows = (
-        (
-            text_cell(model.name),
-            text_cell(model.file, code=True),
-            kind_cell(model.method, model.bits),
-            number_cell(model.size_mb),
-            text_cell(model.sha256[:HASH], code=True, note=model.sha256),
-            text_cell(model.run, code=True),
-        )
-        for model in found.results.models
-    )
-    return table(columns, rows)
-
-
-def beside_the_paper(found: Comparison) -> Table | None:
-    """Return the paper's Table 1 beside our numbers; None unless it is about some model, its classes and the 19."""
-    printed = {(row.method, row.bits): row for row in paper.table1()}
-    known = [unit for unit in found.compared if (unit.method, unit.bits) in printed]
-    if not (found.voc and known and len(found.corruptions) == paper.CORRUPTIONS_OF_TABLE1):
-        return None
-    ours = headline(found).only("model", "corrupted", "gain", "equation5")
-    units = {unit.label: unit for unit in found.units}
-    columns = (
-        *(Column(c.key, c.title, "ours", c.words) if index else c for index, c in enumerate(ours.columns)),
-        *paper_columns(),
-    )
-    rows = []
-    for row in ours.rows:
-        unit = units[row.cells[0].text]
-        entry = printed.get((None, FLOAT_BITS) if unit == found.baseline else (unit.method, unit.bits or 0))
-        if entry:
-            rows.append(Row((*row.cells, *paper_cells(entry)), row.kind))
-    return table(columns, rows)
-
-
-def paper_columns() -> tuple[Column, ...]:
-    """Return the columns of what the paper's Table 1 prints."""
-    titles = {"paper_map": "mAP", "paper_gain": "gain", "paper_equation5": "Eq. 5"}
-    return tuple(Column(key, title, "paper, Table 1", paper=True) for key, title in titles.items())
-
-
-def paper_cells(entry: paper.Row | None) -> tuple[Cell, ...]:
-    """Return the cells of a row of the paper's Table 1: mAP, gain and Equation 5; dashes where it has no such row."""
-    gain = paper.gain(entry.method, entry.bits) if entry and entry.method else None
-    return (
-        number_cell(entry.points if entry else None),
-        number_cell(gain, sign=True),
-        number_cell(entry.equation5 if entry else None),
-    )
+    columns: Columns[Model] = {
+        Column("model", "model", words=True): lambda model: text_cell(model.name),
+        Column("file", "file", words=True): lambda model: text_cell(model.file, code=True),
+        Column("weights", "weights", words=True): lambda model: kind_cell(model.method, model.bits),
+        Column("mb", "MB"): lambda model: number_cell(model.size_mb),
+        Column("SHA-256", "SHA-256", words=True): lambda model: text_cell(
+            model.sha256[:HASH], code=True, note=model.sha256
+        ),
+        Column("run folder", "run folder", words=True): lambda model: text_cell(model.run, code=True),
+    }
+    return table_of(found.results.models, columns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from yolo_qreg.files import write_atomic
 from yolo_qreg.fonts import font_for
 from yolo_qreg.report import palette
 from yolo_qreg.report.drawing import colour, draw, inches_of, line_colour, line_dashes, one_style
-from yolo_qreg.report.panels import Chart, HeatMap, Panel, Scatter
+from yolo_qreg.report.panels import Chart, Dots, HeatMap, Panel, Scatter
 from yolo_qreg.report.text import number
 
 if TYPE_CHECKING:
@@ -86,30 +86,19 @@ def _sheet(sheet: Sheet, colours: palette.Name) -> Figure:
         axes.set_title(f"{panel.title}{about}")
     first = sheet.panels[0]
     if isinstance(first, (Chart, Scatter)):
-        kind: dict[str, Any] = {"marker": "o", "linestyle": ""} if isinstance(first, Scatter) else {}
-        handles = {
-            name: Line2D([], [], color=line_colour(index), **(kind or {"linestyle": line_dashes(index)}))
-            for name, index in _key(sheet.panels)
-        }
-        figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=4)
+        key = dict(pair for panel in sheet.panels if isinstance(panel, (Chart, Scatter)) for pair in panel.key)
+        dots = isinstance(first, Scatter)
+        handles = [
+            Line2D([], [], color=line_colour(index), linestyle="" if dots else line_dashes(index), marker="o" * dots)
+            for index in key.values()
+        ]
+        figure.legend(handles, list(key), loc="outside lower left", ncols=4)
     else:
-        foot = (
-            _scale(first)
-            if isinstance(first, HeatMap)
-            else f"{first.x_label}; full: corrupted pictures, hollow: clean ones"
-        )
+        dots_key = "full: corrupted pictures, hollow: clean ones"
+        foot = f"{first.x_label}; {dots_key}" if isinstance(first, Dots) else _scale(first)
         wrapped = textwrap.fill(foot, int(FOOT_LETTERS_PER_INCH * size[0]))
         figure.supxlabel(wrapped, x=0.01, ha="left", fontsize=6.5, color=colour(palette.weak("muted")))
     return figure
-
-
-def _key(shown: Iterable[Panel]) -> Iterator[tuple[str, int]]:
-    """Yield what the colours of lines and points mean."""
-    for panel in shown:
-        if isinstance(panel, Chart):
-            yield from ((line.name, line.index) for line in panel.lines)
-        elif isinstance(panel, Scatter):
-            yield from panel.key
 
 
 def _scale(panel: HeatMap) -> str:

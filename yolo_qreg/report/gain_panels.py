@@ -8,7 +8,7 @@ from dataclasses import replace
 from corruptions import CORRUPTIONS
 from yolo_qreg.evaluation.estimate import Estimate, decided_together
 from yolo_qreg.evaluation.results import ALL, CLEAN
-from yolo_qreg.findings.evaluation import ClassGain, Comparison
+from yolo_qreg.findings.evaluation import Comparison
 from yolo_qreg.findings.gains import Gains, Unit
 from yolo_qreg.findings.names import paper_order, title_of
 from yolo_qreg.report.palette import limit_of
@@ -19,22 +19,24 @@ APART = 0.08
 """Distance of models on the axis of severities."""
 
 
-def heat_maps(gains: Gains, about: Mapping[str, str], titles: Mapping[str, str]) -> tuple[HeatMap, ...]:
-    """Return a heat map for each unit, all on one scale."""
-    maps = {unit.label: _cells(gains, unit) for unit in gains.compared}
-    return scaled(HeatMap(titles[label], cells, about=about.get(label, "")) for label, cells in maps.items())
+def heat_maps(gains: Gains, about: Mapping[str, str], *, paper: bool) -> dict[str, tuple[HeatMap, ...]]:
+    """Return heat maps by unit, all on one scale, which ends at the largest of the coloured cells.
 
-
-def paper_map(title: str, source: str, points: Mapping[str, float | None]) -> HeatMap:
-    """Return a heat map that the paper printed; it has no intervals."""
-    return HeatMap(title, tuple(MapCell(name, points.get(name)) for name in paper_order(CORRUPTIONS)), paper=source)
-
-
-def scaled(maps: Iterable[HeatMap]) -> tuple[HeatMap, ...]:
-    """Return maps on one scale, which ends at the largest of their coloured cells."""
-    found = tuple(maps)
-    limit = limit_of(c.points for m in found for c in m.cells if c.decided and c.points is not None)
-    return tuple(replace(entry, limit=limit) for entry in found)
+    Args:
+        gains: What they show.
+        about: What else their titles say, by unit; others have no map.
+        paper: Whether those that the paper printed stand behind ours; they have no intervals.
+    """
+    found: dict[str, tuple[HeatMap, ...]] = {}
+    for unit in (unit for unit in gains.compared if unit.label in about):
+        found[unit.label] = (HeatMap(unit.title, _cells(gains, unit), about=about[unit.label]),)
+        printed = gains.printed(unit)
+        if paper and printed.cells:
+            cells = tuple(MapCell(name, printed.cells[name]) for name in paper_order(CORRUPTIONS))
+            found[unit.label] += (HeatMap(unit.kind, cells, paper=printed.figure),)
+    shown = [cell for maps in found.values() for entry in maps for cell in entry.cells if cell.decided]
+    limit = limit_of(cell.points for cell in shown if cell.points is not None)
+    return {label: tuple(replace(entry, limit=limit) for entry in maps) for label, maps in found.items()}
 
 
 def _cells(gains: Gains, unit: Unit) -> tuple[MapCell, ...]:
@@ -50,87 +52,87 @@ def _cell(corruption: str, gain: Estimate | None, decided: bool) -> MapCell:
     return MapCell(corruption, gain.value, decided, f"{with_interval(gain)} points{doubt}")
 
 
-def overview(gains: Gains, titles: Mapping[str, str]) -> Dots:
+def overview(gains: Gains) -> Dots:
     """Return the answer as a picture: what each unit gains on corrupted and on clean pictures, with intervals."""
     rows = tuple(
-        Dot(titles[unit.label], index, gains.gain(unit.label), gains.gain(unit.label, CLEAN))
+        Dot(unit.title, index, gains.gain(unit.label), gains.gain(unit.label, CLEAN))
         for index, unit in enumerate(gains.compared, start=1)
     )
-    label = f"points of mAP against {titles[gains.baseline.label]}"
-    return Dots("Gain or loss in mAP", rows, _span(rows), label)
+    return Dots("Gain or loss in mAP", rows, _span_of(rows), _against(gains))
 
 
-def class_dots(found: Mapping[str, Sequence[ClassGain]], titles: Mapping[str, str], baseline: str) -> tuple[Dots, ...]:
+def class_dots(found: Comparison) -> tuple[Dots, ...]:
     """Return what each model gains on each class, all in one range."""
-    plots = [
-        Dots(
-            titles[label],
-            tuple(Dot(row.name, index, _bare(row.corrupted), _bare(row.clean)) for row in rows),
-            (0.0, 0.0),
-            f"points of mAP against {baseline}",
-        )
-        for index, (label, rows) in enumerate(found.items(), start=1)
-    ]
-    span = _span([row for plot in plots for row in plot.rows])
-    return tuple(Dots(plot.title, plot.rows, span, plot.x_label) for plot in plots)
+    plots = {
+        label: tuple(Dot(row.name, index, _bare(row.corrupted), _bare(row.clean)) for row in rows)
+        for index, (label, rows) in enumerate(found.class_gains().items(), start=1)
+    }
+    span = _span_of(row for rows in plots.values() for row in rows)
+    return tuple(Dots(label, rows, span, _against(found)) for label, rows in plots.items())
+
+
+def _against(gains: Gains) -> str:
+    return f"points of mAP against {gains.baseline.title}"
 
 
 def _bare(value: float | None) -> Estimate | None:
     return None if value is None else Estimate(value=value)
 
 
-def _span(rows: Iterable[Dot]) -> tuple[float, float]:
-    """Return the range that holds every dot, its interval and 0."""
-    found = [gain for row in rows for gain in (row.corrupted, row.clean) if gain]
-    ends = [0.0, *(end for gain in found for end in (gain.value, *(gain.interval or ())))]
+def _span_of(rows: Iterable[Dot]) -> tuple[float, float]:
+    return _span(gain for row in rows for gain in (row.corrupted, row.clean) if gain)
+
+
+def _span(gains: Iterable[Estimate]) -> tuple[float, float]:
+    """Return the range that holds each number, its interval and 0."""
+    ends = [0.0, *(end for gain in gains for end in (gain.value, *(gain.interval or ())))]
     low, high = min(ends), max(ends)
     pad = 0.04 * (high - low) or 1.0
     return low - pad, high + pad
 
 
-def severity_chart(found: Comparison, titles: Mapping[str, str], corruptions: Sequence[str], title: str) -> Chart:
+def severity_chart(found: Comparison, corruptions: Sequence[str], title: str) -> Chart:
     """Return mAP in points over severity, clean at 0, as the mean over some corruptions."""
     levels = (0, *found.severities)
     lines = tuple(
         Line(
-            titles[unit.label],
+            unit.title,
             index,
             levels,
             tuple(found.at(unit.label, (level,), corruptions=corruptions) for level in levels),
         )
-        for index, unit in enumerate((found.baseline, *found.compared))
+        for index, unit in enumerate(found.units)
     )
     top = 100 * max(score.map50_95 for score in found.results.scores) or 1.0
     return Chart(title, lines, "severity", _levels(levels), "mAP in points", (0.0, top), small=len(corruptions) == 1)
 
 
-def corruption_charts(found: Comparison, titles: Mapping[str, str]) -> tuple[Chart, ...]:
+def corruption_charts(found: Comparison) -> tuple[Chart, ...]:
     """Return one chart for each corruption, in the paper's order."""
     names = paper_order(found.corruptions)[1:]
-    return tuple(severity_chart(found, titles, (name,), title_of(name)) for name in names)
+    return tuple(severity_chart(found, (name,), title_of(name)) for name in names)
 
 
-def gain_chart(gains: Gains, titles: Mapping[str, str]) -> Chart | None:
+def gain_chart(gains: Gains) -> Chart | None:
     """Return each unit's gain over severity as the mean over all corruptions, with intervals; None without gains.
 
     Units stand a little apart, so that their intervals can be told apart.
     """
     levels = (0, *gains.severities)
-    lines = []
+    lines: list[Line] = []
+    every: list[Estimate] = []
     for index, unit in enumerate(gains.compared, start=1):
         shift = APART * (index - (len(gains.compared) + 1) / 2)
         known = [(level + shift, gains.gain(unit.label, ALL if level else CLEAN, level)) for level in levels]
         if pairs := [(x, gain) for x, gain in known if gain]:
             x, found = zip(*pairs, strict=True)
             bars = tuple(gain.interval or (gain.value, gain.value) for gain in found)
-            lines.append(Line(titles[unit.label], index, x, tuple(gain.value for gain in found), bars))
+            lines.append(Line(unit.title, index, x, tuple(gain.value for gain in found), bars))
+            every += found
     if not lines:
         return None
-    ends = [0.0, *(end for line in lines for bar in line.bars for end in bar)]
-    pad = 0.04 * (max(ends) - min(ends)) or 1.0
-    span = min(ends) - pad, max(ends) + pad
-    title = f"Gain over {titles[gains.baseline.label]}"
-    return Chart(title, tuple(lines), "severity", _levels(levels), "points, with 95% intervals", span)
+    title = f"Gain over {gains.baseline.title}"
+    return Chart(title, tuple(lines), "severity", _levels(levels), "points, with 95% intervals", _span(every))
 
 
 def _levels(levels: Iterable[int]) -> tuple[tuple[float, str], ...]:

@@ -14,32 +14,27 @@ FIG1_BITS = (8, 4)
 SUMS = {SUM: "sum of all"}
 
 
-def loss_charts(
-    runs: Mapping[str, Sequence[History]], titles: Mapping[str, str], kinds: Mapping[str, str]
-) -> tuple[Chart, ...]:
+def loss_charts(runs: Mapping[str, Sequence[History]], kinds: Mapping[str, str]) -> tuple[Chart, ...]:
     """Return losses over epochs, validation before training, each as far as some unit has two epochs of it.
 
     Args:
-        runs: By unit, the baseline first, its trainings; means over them are drawn, and bands from lowest to highest.
-        titles: Of the units.
+        runs: By title of a unit, the baseline first, its trainings; means over them are drawn, and bands from lowest
+            to highest.
         kinds: Of losses, with their titles.
     """
     charts = (
-        _loss_chart(runs, titles, part, loss, f"{word}: {kinds[loss]}")
+        _loss_chart(runs, part, loss, f"{word}: {title}")
         for part, word in PARTS.items()
-        for loss in kinds
+        for loss, title in kinds.items()
     )
     return tuple(chart for chart in charts if chart)
 
 
-def _loss_chart(
-    runs: Mapping[str, Sequence[History]], titles: Mapping[str, str], part: str, loss: str, title: str
-) -> Chart | None:
-    curves = {label: mean_curve(histories, part, loss) for label, histories in runs.items()}
+def _loss_chart(runs: Mapping[str, Sequence[History]], part: str, loss: str, title: str) -> Chart | None:
     lines = tuple(
-        Line(titles[label], index, curve.epochs, curve.means, band=curve.band, low=curve.low if part == "val" else None)
-        for index, (label, curve) in enumerate(curves.items())
-        if curve
+        Line(name, index, curve.epochs, curve.means, band=curve.band, low=curve.low if part == "val" else None)
+        for index, (name, histories) in enumerate(runs.items())
+        if (curve := mean_curve(histories, part, loss))
     )
     if not any(len(line.x) > 1 for line in lines):
         return None

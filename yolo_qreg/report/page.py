@@ -7,7 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from yolo_qreg.evaluation.results import FEW_PICTURES
-from yolo_qreg.findings.gains import Gains, ranked
+from yolo_qreg.findings.gains import Gains
 from yolo_qreg.findings.names import method_title, title_of
 from yolo_qreg.report import palette, text
 from yolo_qreg.report.drawing import one_style
@@ -61,7 +61,6 @@ def _environment() -> Environment:
         ink=palette.ink_of,
         strength=palette.strength,
         levels=levels_text,
-        ranked=ranked,
         swatch=palette.slot_of,
     )
     found.globals.update(FEW_PICTURES=FEW_PICTURES, MINUS=text.MINUS, DASH=text.DASH, BLIND=text.BLIND)

@@ -45,8 +45,6 @@ class HeatMap:
     """The paper's heat map: 4 x 5 cells, clean first, then the 19 corruptions by alphabet.
 
     Attributes:
-        title: What it is of.
-        cells: All 20.
         limit: The end of the scale, which maps that are looked at together share.
         about: What else the title says.
         paper: Where the paper printed it; nothing for our own.
@@ -58,6 +56,11 @@ class HeatMap:
     about: str = ""
     paper: str = ""
 
+    @property
+    def blank(self) -> bool:
+        """Whether some cell has no number."""
+        return any(cell.side == "blank" for cell in self.cells)
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -66,8 +69,6 @@ class Line:
     Attributes:
         name: For the key.
         index: 0 for the baseline, others in order: its colour.
-        x: Where its points lie.
-        y: Their values.
         bars: Intervals around its points.
         band: From lowest to highest around each of its points, as an area.
         low: Its lowest point, where that is marked.
@@ -84,12 +85,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Lines.
+    """Lines, at least one.
 
     Attributes:
-        title: What they show.
-        lines: At least one.
-        x_label: Of the axis.
         x_ticks: Marks of the axis; whole numbers in its range where none are given.
         unit: What the y axis counts.
         y_range: That of its lines unless charts are to be compared with each other.
@@ -105,6 +103,11 @@ class Chart:
     y_range: tuple[float, float] | None = None
     marked: bool = True
     small: bool = False
+
+    @property
+    def key(self) -> tuple[tuple[str, int], ...]:
+        """What the colours mean: names and indices."""
+        return tuple((line.name, line.index) for line in self.lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +132,7 @@ class Dots:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One point of a scatter plot.
-
-    Attributes:
-        x: Where it lies.
-        y: Where it lies.
-        index: Its colour, as of lines.
-        note: For readers who point at it.
-    """
+    """One point of a scatter plot: its index is its colour, as of lines, its note for readers who point at it."""
 
     x: float
     y: float
@@ -146,13 +142,9 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """Points.
+    """Points, at least one.
 
     Attributes:
-        title: What they show.
-        marks: At least one.
-        x_label: Of the axis.
-        y_label: Of the axis.
         key: What the colours mean: names and indices.
         log: Whether both axes are logarithmic, with the line of equal values.
         small: Whether it is one of many.

@@ -15,7 +15,7 @@ import click
 from yolo_qreg.evaluation.results import Results
 from yolo_qreg.files import write_text
 from yolo_qreg.findings import paper
-from yolo_qreg.findings.claims import GROUPS, VERDICTS, Judged, judge
+from yolo_qreg.findings.claims import GROUPS, VERDICTS, Claim, judge
 from yolo_qreg.findings.gather import Findings, gather
 from yolo_qreg.findings.losses import LOSSES, write_histories
 from yolo_qreg.findings.pool import Pool
@@ -46,9 +46,6 @@ def write_study_report(
 
     Returns:
         The page.
-
-    Raises:
-        InputError: There is no such palette.
     """
     colours = check(palette)
     findings = gather(study, out, by_seed)
@@ -61,42 +58,44 @@ def write_study_report(
     return out / PAGE
 
 
-def csv_files(findings: Findings, judged: Sequence[Judged]) -> dict[str, Table]:
+def csv_files(findings: Findings, judged: Sequence[Claim]) -> dict[str, Table]:
     """Return the tables beside the page by name; mAP and gains in points, unknown numbers empty."""
     pool, empty = findings.pool, table((), ())
     return {
-        "table1.csv": study_tables.table1(findings, pool) if pool else empty,
-        "maps.csv": study_tables.maps(findings, pool) if pool else empty,
+        "table1.csv": study_tables.table1(pool) if pool else empty,
+        "maps.csv": study_tables.maps(pool) if pool else empty,
         "gaps.csv": study_tables.losses_by_run(findings),
         "claims.csv": study_tables.claim_parts(judged),
     }
 
 
-def document(findings: Findings, judged: Sequence[Judged], colours: Name) -> str:
+def document(findings: Findings, judged: Sequence[Claim], colours: Name) -> str:
     """Return the page as text."""
-    pool, titles = findings.pool, _titles(findings)
-    maps = _maps(findings, pool) if pool else {}
-    words = study_tables.said(judged)
-    troubles = ((training.run.name, study_tables.trouble(training)) for training in findings.trainings)
+    pool, methods = findings.pool, findings.study.methods
+    maps = _maps(pool) if pool else {}
     return render(
         "study",
         colours,
         findings=findings,
         pool=pool,
-        titles=titles,
-        tally=[(sum(entry.verdict == verdict for entry in judged), verdict) for verdict in VERDICTS],
-        claims={title: [said for said in words if said.entry.claim.group == key] for key, title in GROUPS.items()},
-        missing=[(name, reason) for name, reason in troubles if reason],
+        names={unit.label: unit.title for unit in findings.units},
+        verdicts=VERDICTS,
+        groups=GROUPS,
+        claims=judged,
+        numbers=study_tables.claim_numbers,
+        printed=study_tables.claim_paper,
+        missing=_missing(findings),
         paper=paper.CITATION,
-        overview=gain_panels.overview(pool, titles) if pool and pool.compared else None,
-        table1=study_tables.table1(findings, pool).without("mb") if pool else None,
+        overview=gain_panels.overview(pool) if pool and pool.compared else None,
+        table1=study_tables.table1(pool).without("mb") if pool else None,
         map_rows=[
-            [maps[u.label] for u in findings.units if u.label in maps and u.method == m] for m in _methods(findings)
+            [maps[unit.label] for unit in findings.quantized if unit.method == method and unit.label in maps]
+            for method in methods
         ],
         maps=[panel for pair in maps.values() for panel in pair],
         gains=study_tables.gains_by_corruption(pool) if pool else None,
-        sums={method: _losses(findings, method, SUMS) for method in _methods(findings)},
-        losses={method: _losses(findings, method, LOSSES) for method in _methods(findings)},
+        sums={method: _losses(findings, method, SUMS) for method in methods},
+        losses={method: _losses(findings, method, LOSSES) for method in methods},
         loss_names=LOSSES,
         shown_bits=FIG1_BITS,
         bn_images=sorted({run.quant.bn_images or 0 for run in findings.study.runs()}),
@@ -110,14 +109,14 @@ def document(findings: Findings, judged: Sequence[Judged], colours: Name) -> str
 
 def sheets(findings: Findings) -> tuple[Sheet, ...]:
     """Return what OUT/figures holds: heat maps, one for each unit and all together, gains, and losses by method."""
-    made, pool = [], findings.pool
+    made, pool, methods = [], findings.pool, findings.study.methods
     if pool and pool.compared:
-        maps = {label: ours for label, (ours, *_) in _maps(findings, pool).items()}
-        widths = max(sum(unit.method == method for unit in pool.compared) for method in _methods(findings))
+        maps = {label: ours for label, (ours, *_) in _maps(pool).items()}
+        widths = max(sum(unit.method == method for unit in pool.compared) for method in methods)
         made += [Sheet(f"heatmap-{label}", (panel,)) for label, panel in maps.items()]
         made += [Sheet("heatmaps", tuple(maps.values()), widths)]
-        made += [Sheet("gains", (gain_panels.overview(pool, _titles(findings)),))]
-    for method in _methods(findings):
+        made += [Sheet("gains", (gain_panels.overview(pool),))]
+    for method in methods:
         if charts := _losses(findings, method, {**SUMS, **LOSSES}):
             made.append(Sheet(f"losses-{method}", charts, 1 + len(LOSSES)))
     return tuple(made)
@@ -129,62 +128,42 @@ def print_study_summary(
     by_seed: Mapping[int, Results] | None = None,
     echo: Callable[[str], object] = click.echo,
 ) -> None:
-    """Tell Table 1 and the claims line by line, in ASCII.
-
-    Args:
-        study: The study.
-        out: Its folder.
-        by_seed: Its evaluations; by default those in OUT/seed-N.
-        echo: What prints a line.
-    """
+    """Tell Table 1 and the claims line by line, in ASCII; by default those of the evaluations in OUT/seed-N."""
     findings = gather(study, out, by_seed)
     pool = findings.pool
     shown = ("", "seeds", "corrupted", "gain", "equation5", "clean", "clean_gain")
-    blocks = [to_text(study_tables.table1(findings, pool).only(*shown)) if pool else "nothing was evaluated yet"]
-    blocks.append("\n".join(map(_claim_line, study_tables.said(judge(findings)))))
-    missing = [f"{t.run.name}: {study_tables.trouble(t)}" for t in findings.trainings if study_tables.trouble(t)]
-    if missing:
-        blocks.append("\n".join(("not in it:", *missing)))
+    blocks = [to_text(study_tables.table1(pool).only(*shown)) if pool else "nothing was evaluated yet"]
+    blocks.append("\n".join(map(_claim_line, judge(findings))))
+    if missing := _missing(findings):
+        blocks.append("\n".join(("not in it:", *(f"{name}: {reason}" for name, reason in missing.items()))))
     if pool and pool.most_seeds == 1:
         blocks.append("one seed: intervals cover other pictures, not other trainings")
     for line in "\n\n".join(blocks).splitlines():
         echo(ascii_text(line))
 
 
-def _claim_line(said: study_tables.Said) -> str:
-    text = ": ".join(filter(None, (said.entry.claim.text, said.ours)))
-    return f"{said.entry.verdict.upper():13}{GAP}{text}{f' (paper: {said.paper})' if said.paper else ''}"
+def _claim_line(claim: Claim) -> str:
+    ours, printed = study_tables.claim_numbers(claim), study_tables.claim_paper(claim)
+    text = f"{claim.text}: {ours}" if ours else claim.text
+    return f"{claim.verdict.upper():13}{GAP}{text}{f' (paper: {printed})' if printed else ''}"
 
 
-def _titles(findings: Findings) -> dict[str, str]:
-    return {unit.label: unit.kind for unit in findings.units}
+def _missing(findings: Findings) -> dict[str, str]:
+    found = {training.run.name: study_tables.trouble(training) for training in findings.trainings}
+    return {name: reason for name, reason in found.items() if reason}
 
 
-def _methods(findings: Findings) -> tuple[str, ...]:
-    return findings.study.methods
-
-
-def _maps(findings: Findings, pool: Pool) -> dict[str, tuple[HeatMap, ...]]:
+def _maps(pool: Pool) -> dict[str, tuple[HeatMap, ...]]:
     """Return by unit our heat map and the paper's, where it has one of the same data, all on one scale."""
     about = {unit.label: seeds_text(len(pool.seeds[unit.label])) for unit in pool.compared}
-    found: list[tuple[str, HeatMap]] = []
-    for unit, ours in zip(pool.compared, gain_panels.heat_maps(pool, about, _titles(findings)), strict=True):
-        found.append((unit.label, ours))
-        if printed := paper.cells(unit.method, unit.bits or 0) if findings.voc else None:
-            found.append((unit.label, gain_panels.paper_map(unit.kind, "Fig. 6", printed)))
-    scaled = gain_panels.scaled(panel for _, panel in found)
-    return {
-        unit.label: tuple(panel for (label, _), panel in zip(found, scaled, strict=True) if label == unit.label)
-        for unit in pool.compared
-    }
+    return gain_panels.heat_maps(pool, about, paper=True)
 
 
 def _losses(findings: Findings, method: str, kinds: Mapping[str, str]) -> tuple[Chart, ...]:
     """Return losses of FP32 and a quantizer at the widths of Fig. 1, or at all where the study has none of those."""
     ours = [unit for unit in findings.quantized if unit.method == method]
     chosen = [unit for unit in ours if unit.bits in FIG1_BITS] or ours
-    runs = {unit.label: findings.histories(unit.label) for unit in (findings.units[0], *chosen)}
-    return loss_charts(runs, _titles(findings), kinds)
+    return loss_charts({unit.title: findings.histories(unit.label) for unit in (findings.units[0], *chosen)}, kinds)
 
 
 def _in_lines(value: Any) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from yolo_qreg.evaluation.estimate import Estimate
 from yolo_qreg.findings.names import kind_of
@@ -11,6 +12,7 @@ from yolo_qreg.findings.spread import SeedMean
 from yolo_qreg.report.palette import ink_of
 from yolo_qreg.report.text import DASH, PLUS_MINUS, gain_text, interval, number, signed
 
+T = TypeVar("T")
 Value = str | float | int | bool | None
 GAIN = "gain [95% interval]"
 
@@ -48,10 +50,10 @@ def count_cell(value: int | None) -> Cell:
     return Cell(DASH if value is None else str(value), {"": value}, value=value)
 
 
-def number_cell(value: float | None, digits: int = 2, *, sign: bool = False, doubtful: bool = False) -> Cell:
-    """Return a cell of a number; a dash for none, in parentheses where it is not to be relied on."""
+def number_cell(value: float | None, digits: int = 2, *, sign: bool = False, of: Estimate | None = None) -> Cell:
+    """Return a cell of a number; a dash for none, in parentheses where the estimate that it is `of` is undecided."""
     text = (signed if sign else number)(value, digits)
-    return Cell(f"({text})" if doubtful and value is not None else text, {"": value}, value=value)
+    return Cell(f"({text})" if of and not of.decided and value is not None else text, {"": value}, value=value)
 
 
 def gain_cell(found: Estimate | None, digits: int | None = None, *, less_is_better: bool = False) -> Cell:
@@ -149,3 +151,13 @@ class Table:
 def table(columns: Iterable[Column], rows: Iterable[Row | Iterable[Cell]]) -> Table:
     """Return a table from its columns and rows."""
     return Table(tuple(columns), tuple(row if isinstance(row, Row) else Row(tuple(row)) for row in rows))
+
+
+Columns = Mapping[Column, Callable[[T], Cell]]
+"""Columns, and what each holds of a thing that a row is about."""
+
+
+def table_of(things: Iterable[T], columns: Columns[T], base: T | None = None) -> Table:
+    """Return a table with a row for each thing; that of the baseline, where there is one, is marked."""
+    rows = (Row(tuple(cell(thing) for cell in columns.values()), "base" * (thing == base)) for thing in things)
+    return table(columns, rows)

@@ -18,6 +18,8 @@ from yolo_qreg.shipped import shipped, weights_folder
 from yolo_qreg.study.plan import MACHINE, Run, Study
 
 State = Literal["finished", "begun", "failed", "missing"]
+RESULTS_CSV = "results.csv"
+"""The host's table of epochs, in the folder of a run."""
 MARK = "run.json"
 """Written last into the folder of a run: its command and how it ended."""
 LOG = "training.log"
@@ -69,7 +71,7 @@ class Place:
 
     def progress(self) -> Progress:
         """Look at the files."""
-        times = _times(self.folder / "results.csv")
+        times = _times(self.folder / RESULTS_CSV)
         epochs, seconds = len(times), seconds_of(times)
         mark = read_mark(self.folder)
         if "status" not in mark:
@@ -88,15 +90,21 @@ def read_mark(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file by heading, as far as it is one; a killed training may leave the last one torn."""
+    rows: list[dict[str, str]] = []
+    if path.is_file():
+        with path.open(encoding="utf-8", errors="replace", newline="") as file, suppress(csv.Error):
+            rows.extend({key.strip(): value or "" for key, value in row.items() if key} for row in csv.DictReader(file))
+    return rows
+
+
 def _times(path: Path) -> list[float]:
-    """Return the host's clock at the end of each epoch; a row that a killed training left torn is none."""
-    if not path.is_file():
-        return []
+    """Return the host's clock at the end of each epoch."""
     found = []
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        for row in csv.DictReader(file, skipinitialspace=True):
-            with suppress(TypeError, ValueError):
-                found.append(float(row.get("time")))  # type: ignore[arg-type]
+    for row in read_rows(path):
+        with suppress(ValueError):
+            found.append(float(row.get("time", "")))
     return found
 
 
