@@ -7,7 +7,6 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from yolo_qreg.evaluation.results import FEW_PICTURES
-from yolo_qreg.findings.gains import Gains
 from yolo_qreg.findings.names import method_title, title_of
 from yolo_qreg.report import palette, text
 from yolo_qreg.report.drawing import one_style
@@ -60,18 +59,8 @@ def _environment() -> Environment:
         method=method_title,
         ink=palette.ink_of,
         strength=palette.strength,
-        levels=levels_text,
         swatch=palette.slot_of,
     )
     found.globals.update(FEW_PICTURES=FEW_PICTURES, MINUS=text.MINUS, DASH=text.DASH, BLIND=text.BLIND)
     found.tests["mapping"] = lambda value: isinstance(value, dict)
     return found
-
-
-def levels_text(gains: Gains) -> str:
-    """Return at which severities something was evaluated: a range, or a list."""
-    levels = gains.severities
-    whole = len(levels) > 2 and levels == tuple(range(levels[0], levels[-1] + 1))
-    several = f"{', '.join(map(str, levels[:-1]))} and {levels[-1]}"
-    listed = f"{levels[0]} to {levels[-1]}" if whole else several if len(levels) > 1 else str(levels[0])
-    return f"{'severity' if len(levels) == 1 else 'severities'} {listed}"
