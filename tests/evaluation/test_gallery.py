@@ -1,12 +1,15 @@
-"""Which picture the gallery shows."""
+"""Which picture the gallery shows, and how."""
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import NamedTuple
 
 import numpy as np
+import PIL.Image
 import pytest
 
+from yolo_qreg.evaluation import gallery
 from yolo_qreg.evaluation.detections import Detections, GroundTruth
 from yolo_qreg.evaluation.gallery import choose_picture
 
@@ -58,3 +61,11 @@ def test_models_differ_most_on_it(clean: dict[str, Found], damaged: dict[str, Fo
     """
     cells = {Shown(0): clean, Shown(3): damaged, Shown(5): {name: Found((2,)) for name in ("a",)}}
     assert TRUTH.image_ids[choose_picture(TRUTH, cells, severity=3)] == picture  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("models", "columns", "rows"), [(1, 2, 1), (3, 4, 1), (4, 3, 2), (7, 4, 2), (8, 3, 3)])
+def test_panels_of_many_models_stand_in_rows(models: int, columns: int, rows: int) -> None:
+    """Beside the ground truth; more than four side by side could not be read."""
+    panels = [(f"model {index}", ()) for index in range(1 + models)]
+    with PIL.Image.open(BytesIO(gallery._page(np.zeros((120, 160, 3), np.uint8), panels, ("thing",)))) as page:
+        assert page.width == columns * 406 - 6 and 300 * rows < page.height < 335 * rows

@@ -226,14 +226,14 @@ def test_the_gallery_is_embedded(tmp_path: Path) -> None:
 
 
 def test_large_galleries_are_compressed(tmp_path: Path) -> None:
-    """Rows of eight panels under all corruptions leave a page below 3 MB, and can still be seen."""
+    """Eight panels under all corruptions, even of noise alone, leave a page below 3 MB, and keep a row of their own."""
     write_gallery(tmp_path / "gallery")
-    noise = np.random.default_rng(0).integers(80, 175, (410, 3240, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(80, 175, (844, 1618, 3), np.uint8)
     for path in (tmp_path / "gallery").iterdir():
         PIL.Image.fromarray(noise).save(path, quality=85)
     found = gallery.read_gallery(tmp_path)
-    assert len(found) == 20 and sum(len(picture.jpeg) for picture in found) < 2.2e6
-    assert {picture.width for picture in found} == {gallery.WIDEST_PX}
+    assert len(found) == 20 and sum(len(picture.jpeg) for picture in found) <= gallery.MOST_BYTES
+    assert all(picture.strip and picture.width > 600 for picture in found)
 
 
 def test_a_failure_leaves_the_page_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -33,6 +34,8 @@ CANDIDATES = 200
 """How many pictures are looked at."""
 PANEL_PX = 400
 """Longer side of one model's panel."""
+PER_ROW = 4
+"""Panels side by side: more could not be read where a page is as wide as a screen."""
 GAP_PX, FONT_PX, LINE_PX, QUALITY = 6, 13, 3, 85
 TRUTH = "ground truth"
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000")
@@ -76,7 +79,7 @@ def _marks(truth: GroundTruth, found: Detections, images: NDArray[np.int64]) -> 
 
 
 def write_gallery(cells: Cells, truth: GroundTruth, image: int, severity: int, out: Path) -> None:
-    """Write out/gallery/NAME.jpg for clean and every corruption: the objects, then what each model finds, in a row.
+    """Write out/gallery/NAME.jpg for clean and every corruption: the objects, then what each model finds.
 
     Args:
         cells: All finished.
@@ -118,20 +121,24 @@ def _boxes(boxes: NDArray[Any], label: NDArray[Any], score: NDArray[Any] | None,
 
 
 def _page(picture: Image, panels: Sequence[tuple[str, Sequence[Box]]], names: Sequence[str]) -> bytes:
-    """Return the panels in a row, each headed by its name, as a JPEG."""
+    """Return the panels in rows of about equal length, each headed by its name, as a JPEG."""
     height, width = picture.shape[:2]
     scale = PANEL_PX / max(height, width)
     size = round(width * scale), round(height * scale)
     whole = PIL.Image.fromarray(np.ascontiguousarray(picture.squeeze())).convert("RGB")
     small = whole.resize(size, PIL.Image.Resampling.LANCZOS)
     head = FONT_PX + 2 * LINE_PX
-    page = PIL.Image.new("RGB", (len(panels) * (size[0] + GAP_PX) - GAP_PX, size[1] + head), "white")
+    rows = math.ceil(len(panels) / PER_ROW)
+    columns = math.ceil(len(panels) / rows)
+    across, down = size[0] + GAP_PX, size[1] + head + GAP_PX
+    page = PIL.Image.new("RGB", (columns * across - GAP_PX, rows * down - GAP_PX), "white")
     for index, (name, boxes) in enumerate(panels):
-        panel = small.copy()
-        _draw(PIL.ImageDraw.Draw(panel), boxes, scale, names)
-        left = index * (size[0] + GAP_PX)
-        page.paste(panel, (left, head))
-        PIL.ImageDraw.Draw(page).text((left + 1, 0), name, fill="#222222", font=_font(name))
+        shown = small.copy()
+        _draw(PIL.ImageDraw.Draw(shown), boxes, scale, names)
+        panel = PIL.Image.new("RGB", (size[0], size[1] + head), "white")
+        PIL.ImageDraw.Draw(panel).text((1, 0), name, fill="#222222", font=_font(name))
+        panel.paste(shown, (0, head))
+        page.paste(panel, (index % columns * across, index // columns * down))
     stream = BytesIO()
     page.save(stream, "JPEG", quality=QUALITY, optimize=True)
     return stream.getvalue()

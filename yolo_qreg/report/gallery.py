@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import PIL.Image
@@ -14,28 +14,25 @@ from corruptions import CORRUPTIONS
 from yolo_qreg.findings.names import paper_order
 
 FOLDER = "gallery"
-WIDEST_PX = 1640
-"""Of an embedded picture: four or five panels side by side that can still be read."""
-STRIP = 2.2
-"""Width over height from which a picture takes a row of its own."""
+QUALITY, WIDEST_PX = 82, 1640
+"""Of an embedded picture: four panels side by side."""
+STRIP, STRIP_PX = 2.2, 1000
+"""Width over height, and width, from which a picture takes a row of its own."""
 MOST_BYTES = 1_500_000
 """Of all pictures together, as JPEG files; in a page they take a third more."""
-QUALITIES = (82, 74, 66, 58, 50, 40, 30)
+SMALLER = ((74, 1640), (66, 1220), (50, 1220), (40, 1220), (30, 1220), (40, 820), (30, 620))
+"""Qualities and widths that are tried in turn where all together are larger."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture as a JPEG file, with its size in pixels."""
+    """A picture as a JPEG file, with its size in pixels, and whether it takes a row of its own."""
 
     corruption: str
     jpeg: bytes
     width: int
     height: int
-
-    @property
-    def strip(self) -> bool:
-        """Whether it takes a row of its own."""
-        return self.width > STRIP * self.height
+    strip: bool
 
     @property
     def source(self) -> str:
@@ -53,34 +50,34 @@ def read_gallery(folder: Path, corruptions: Iterable[str] = tuple(CORRUPTIONS)) 
         for name in paper_order(corruptions)
         if (picture := _read(folder / FOLDER / f"{name}.jpg", name)) is not None
     )
-    for quality in QUALITIES:
-        if sum(len(picture.jpeg) for picture in found) <= MOST_BYTES:
-            break
-        found = tuple(_smaller(picture, quality) for picture in found)
-    return found
+    embedded, sizes = found, iter(SMALLER)
+    while sum(len(picture.jpeg) for picture in embedded) > MOST_BYTES and (size := next(sizes, None)):
+        embedded = tuple(_smaller(picture, *size) for picture in found)
+    return embedded
 
 
 def _read(path: Path, corruption: str) -> Picture | None:
     try:
         raw = path.read_bytes()
         with PIL.Image.open(io.BytesIO(raw)) as image:
-            if image.format == "JPEG" and image.width <= WIDEST_PX:
-                image.load()
-                return Picture(corruption, raw, image.width, image.height)
-            return _packed(corruption, image.convert("RGB"), QUALITIES[0])
+            image.load()
+            strip = image.width > min(STRIP * image.height, STRIP_PX)
+            whole = Picture(corruption, raw, image.width, image.height, strip)
+            fits = image.format == "JPEG" and image.width <= WIDEST_PX
+            return whole if fits else _packed(whole, image.convert("RGB"), QUALITY, WIDEST_PX)
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
         return None
 
 
-def _smaller(picture: Picture, quality: int) -> Picture:
+def _smaller(picture: Picture, quality: int, width: int) -> Picture:
     with PIL.Image.open(io.BytesIO(picture.jpeg)) as image:
-        return min(picture, _packed(picture.corruption, image, quality), key=lambda entry: len(entry.jpeg))
+        return min(picture, _packed(picture, image, quality, width), key=lambda entry: len(entry.jpeg))
 
 
-def _packed(corruption: str, image: PIL.Image.Image, quality: int) -> Picture:
-    if image.width > WIDEST_PX:
-        height = max(1, round(image.height * WIDEST_PX / image.width))
-        image = image.resize((WIDEST_PX, height), PIL.Image.Resampling.LANCZOS)
+def _packed(picture: Picture, image: PIL.Image.Image, quality: int, width: int) -> Picture:
+    if image.width > width:
+        height = max(1, round(image.height * width / image.width))
+        image = image.resize((width, height), PIL.Image.Resampling.LANCZOS)
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality)
-    return Picture(corruption, file.getvalue(), image.width, image.height)
+    return replace(picture, jpeg=file.getvalue(), width=image.width, height=image.height)
