@@ -121,7 +121,7 @@ def _draw_chart(axes: Axes, panel: Chart, notes: list[str]) -> None:
         axes.set_xlabel(panel.x_label)
 
 
-def _tick(value: float, _: int | None = None) -> str:
+def _tick(value: float, _: float | None = None) -> str:
     return f"{value:g}".replace("-", MINUS)
 
 
@@ -174,7 +174,7 @@ def _draw_scatter(axes: Axes, panel: Scatter, notes: list[str]) -> None:
     axes.set_ylabel(panel.y_label)
 
 
-def _power(value: float, _: int | None = None) -> str:
+def _power(value: float, _: float | None = None) -> str:
     """Return a power of ten in few letters."""
     exponent = round(math.log10(value))
     return _tick(value) if -3 < exponent < 4 else f"1e{exponent}".replace("-", MINUS)
@@ -198,7 +198,7 @@ def cut(name: str) -> str:
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
-def _plus(value: float, _: int | None = None) -> str:
+def _plus(value: float, _: float | None = None) -> str:
     return f"{'+' if value > 0 else ''}{_tick(value)}"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 from yolo_qreg.errors import InputError
 
@@ -64,7 +64,7 @@ def check(name: str) -> Name:
     """
     if name not in PALETTES:
         raise InputError(f"palette={name!r} is not known; choose one of {', '.join(PALETTES)}")
-    return cast("Name", name)
+    return name
 
 
 def limit_of(points: Iterable[float]) -> float:
