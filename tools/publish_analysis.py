@@ -2,9 +2,8 @@
 
     python tools/publish_analysis.py runs/study/shapes/analysis shapes
 
-Blocks are NAME-terms (noise and the theorem, all layers at once) and NAME-sharpness; pictures, in few colours, and the
-slopes of single layers go to docs/results/analysis. A page without such marks, or an analysis without such a picture,
-goes without.
+Blocks are NAME-terms (noise and the theorem, all layers at once) and NAME-sharpness. Pictures, in few colours, and CSV
+files go to docs/results/analysis/NAME-FILE, those that the page names.
 """
 
 from __future__ import annotations
@@ -23,7 +22,8 @@ from yolo_qreg.report.render import to_markdown
 from yolo_qreg.report.table import Table, text_cell
 
 DOCS = Path(__file__).parents[1] / "docs"
-PICTURES = ("theorem-quantized", "directions", "ranks-corrupted", "ranks-overfit")
+PAGE = DOCS / "analysis.md"
+OUT = DOCS / "results" / "analysis"
 SHARPNESS = ("model", "training_loss", "asam/0.1", "relative_trace", "eigenvalue", "corrupted", "overfit")
 """Columns that the page shows."""
 COLOURS = 64
@@ -33,16 +33,20 @@ COLOURS = 64
 def publish(folder: Path, name: str) -> None:
     """Fill the page's blocks, and copy what it shows."""
     found = load(folder)
-    fill_block(DOCS / "analysis.md", f"{name}-terms", to_markdown(analysis_tables.rises(found)))
+    fill_block(PAGE, f"{name}-terms", to_markdown(analysis_tables.rises(found)))
     sharpness = _titled(analysis_tables.sharpness(found).only(*SHARPNESS), analysis_tables.titles(found))
-    fill_block(DOCS / "analysis.md", f"{name}-sharpness", to_markdown(sharpness))
-    out = DOCS / "results" / "analysis"
-    shutil.copy(folder / "fits.csv", out / f"{name}-fits.csv")
-    for picture in PICTURES:
-        if (file := folder / "figures" / f"{picture}.png").is_file():
-            with Image.open(file) as image:
-                few = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-            few.save(out / f"{name}-{picture}.png", optimize=True)
+    fill_block(PAGE, f"{name}-sharpness", to_markdown(sharpness))
+    page = PAGE.read_text(encoding="utf-8")
+    for file in (*folder.glob("*.csv"), *folder.glob("figures/*.png")):
+        target = OUT / f"{name}-{file.name}"
+        if target.name not in page:
+            continue
+        if file.suffix == ".csv":
+            shutil.copy(file, target)
+            continue
+        with Image.open(file) as image:
+            few = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        few.save(target, optimize=True)
 
 
 def _titled(table: Table, titles: dict[str, str]) -> Table:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import importlib.util
+from pathlib import Path
 
+import pytest
+from PIL import Image
+
+from yolo_qreg.analysis import run
 from yolo_qreg.analysis.records import Analysis, ModelAnalysis, NoiseRow, RiseRow, Sharpness
 from yolo_qreg.report import analysis_panels
 from yolo_qreg.report.analysis import sheets
@@ -86,14 +91,33 @@ def test_models_of_one_kind_that_no_seed_tells_apart_are_two_lines() -> None:
 
 
 def test_quantized_models_are_in_one_picture_of_the_theorem() -> None:
-    """Each float model has its own."""
+    """Float ones have another, of all seeds."""
     shown = {sheet.name: sheet for sheet in sheets(FOUND)}
-    assert [name for name in shown if "theorem" in name] == [
-        "theorem-fp32-seed0",
-        "theorem-fp32-seed1",
-        "theorem-quantized",
-    ]
+    assert [name for name in shown if "theorem" in name] == ["theorem-FP32", "theorem-quantized"]
+    assert len(shown["theorem-FP32"].panels[0].marks) == 6
     panel = shown["theorem-quantized"].panels[0]
     assert panel.title == "Squared change of outputs, Gaussian noise: slope 1.00, ratio 2.0"
     assert panel.key == (("4-bit LSQ", 1), ("2-bit LSQ", 2))
     assert len(panel.marks) == 6
+
+
+def test_what_a_page_shows_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables between its marks, and the pictures that it names, in few colours."""
+    place = Path(__file__).parents[2] / "tools" / "publish_analysis.py"
+    spec = importlib.util.spec_from_file_location("publish_analysis", place)
+    assert spec is not None and spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    page, folder = tmp_path / "page.md", tmp_path / "analysis"
+    page.write_text("![noise](mine-noise.png)\n<!-- mine-terms:begin -->\n<!-- mine-terms:end -->\n")
+    (folder / "figures").mkdir(parents=True)
+    for name in ("noise", "directions"):
+        Image.linear_gradient("L").save(folder / "figures" / f"{name}.png")
+    run.save(FOUND, folder)
+    monkeypatch.setattr(tool, "PAGE", page)
+    monkeypatch.setattr(tool, "OUT", tmp_path)
+    tool.publish(folder, "mine")
+    assert "| 4-bit LSQ | 4-bit LSQ | 0.01 | 1 | 2 | 2 |" in page.read_text()
+    with Image.open(tmp_path / "mine-noise.png") as image:
+        assert len(image.getcolors() or ()) <= 64
+    assert not (tmp_path / "mine-directions.png").exists()

@@ -131,3 +131,18 @@ def test_targets_stay_while_weights_change(detector: Differentiable) -> None:
     detector.fix_targets()
     assert anew == pytest.approx(free)
     assert fixed != pytest.approx(free, rel=1e-3)
+
+
+def test_statistics_are_those_of_the_present_weights(detector: Differentiable) -> None:
+    """BatchNorm has them meanwhile, and afterwards what it had, bit for bit."""
+    block, batches = detector._model.model[0], detector._batches
+    before = {name: value.clone() for name, value in detector._model.state_dict().items()}
+    with torch.no_grad():
+        block.conv.weight.mul_(3)
+        made = block.conv(batches[0].img)
+        with detector.own_statistics(batches):
+            torch.testing.assert_close(block.bn.running_mean, made.mean((0, 2, 3)))
+            torch.testing.assert_close(block.bn.running_var, made.var((0, 2, 3)))
+        block.conv.weight.copy_(before["model.0.conv.weight"])
+    after = detector._model.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())

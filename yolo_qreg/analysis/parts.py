@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -154,14 +154,15 @@ class Laboratory:
             about: What these depend on besides settings: weights, pictures, versions.
         """
         settings = {key: getattr(self.config, key) for key in ("probes", "directions", "seed")}
+        float_settings = settings if self.network.own is None else {**settings, "statistics": "of float weights"}
         layers, batches = len(self.network.layers), len(self.pictures.training.batches)
         few = len(self.pictures.layers.batches)
         yield self._part(folder, "noise", {**about, "quantizers": list(map(list, self.noises))}, 1, self._noise)
-        terms = self._part(folder, "terms", {**about, **settings}, 2 * few, self._terms)
+        terms = self._part(folder, "terms", {**about, **float_settings}, 2 * few, self._terms)
         if self.quantizers:
             yield terms
         for method, bits in self.quantizers:
-            key = {**about, **settings, "method": method, "bits": bits}
+            key = {**about, **float_settings, "method": method, "bits": bits}
             what = f"{method}-{bits}bit" if bits else f"{method}-mixed"
             yield self._part(folder, what, key, layers + 1, partial(self._rises, method, bits, terms))
         ticks = few * (ITERATIONS + 1) + self.config.directions * len(DISTANCES) + batches
@@ -193,9 +194,14 @@ class Laboratory:
 
     @contextmanager
     def _at_float_weights(self) -> Iterator[None]:
-        """Let the network have its float weights meanwhile, with targets that fit them."""
+        """Let the network have its float weights meanwhile, with targets that fit them.
+
+        BatchNorm then has statistics of these, too: those of quantized weights at few bits would make another network.
+        """
         near, base = self._near, self.network.base
-        with placed(near.weights, {name: base[name] for name in near.weights}):
+        float_weights = placed(near.weights, {name: base[name] for name in near.weights})
+        quantized = self.network.own is not None
+        with float_weights, near.own_statistics(self.pictures.training.batches) if quantized else nullcontext():
             near.fix_targets()
             yield
         near.fix_targets()

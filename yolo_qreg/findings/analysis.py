@@ -51,8 +51,8 @@ def groups(found: Analysis) -> dict[str, tuple[ModelAnalysis, ...]]:
 
 
 def without_terms(found: Analysis) -> tuple[str, ...]:
-    """Return the names of models whose files hold no float weights, of which the theorem says nothing."""
-    return tuple(model.name for model in found.models if not model.rises)
+    """Return the `groups` of models whose files hold no float weights, of which the theorem says nothing."""
+    return tuple(name for name, models in groups(found).items() if not any(model.rises for model in models))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

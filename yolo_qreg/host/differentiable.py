@@ -9,17 +9,20 @@ about a thousandth.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT, IterableSimpleNamespace
 
 from yolo_qreg.errors import InputError
+from yolo_qreg.host.batchnorm import reestimate
 from yolo_qreg.host.datasets import LabelledPicture, spread, validation_pictures
 from yolo_qreg.host.exporting import as_seen
 from yolo_qreg.host.model import family_of
@@ -146,6 +149,22 @@ class Differentiable:
         """Compute in another precision, that of the pictures."""
         self._model.to(dtype)
         self.fix_targets()
+
+    @contextmanager
+    def own_statistics(self, batches: Sequence[Batch]) -> Iterator[None]:
+        """Let BatchNorm have statistics of the present weights meanwhile, estimated on pictures.
+
+        Targets are to be fixed anew inside and afterwards.
+        """
+        norms = [module for module in self._model.modules() if isinstance(module, _BatchNorm)]
+        before = [{key: value.clone() for key, value in norm.state_dict().items()} for norm in norms]
+        with torch.no_grad():
+            reestimate(self._model, (batch.img for batch in batches))
+        try:
+            yield
+        finally:
+            for norm, state in zip(norms, before, strict=True):
+                norm.load_state_dict(state)
 
     @property
     def batches(self) -> range:

@@ -68,7 +68,11 @@ def document(found: Analysis, colours: Name) -> str:
         titles=titles,
         noise=analysis_panels.noise_charts(found),
         noise_table=analysis_tables.noise(found),
-        plots=analysis_panels.theorem_plots(found, titles),
+        plots={
+            name: shown
+            for name, models in analysis_panels.theorem_groups(found).items()
+            if (shown := analysis_panels.theorem_plots(models))
+        },
         together=analysis_panels.TOGETHER,
         rises=analysis_tables.rises(found),
         fits=analysis_tables.fits(found),
@@ -77,7 +81,7 @@ def document(found: Analysis, colours: Name) -> str:
         gaps={GAPS[gap]: shown for gap in GAPS if (shown := analysis_panels.rank_plots(found, gap))},
         ranks=analysis_tables.ranks(found),
         overall=overall(found),
-        bare=[titles[name] for name in without_terms(found)],
+        bare=without_terms(found),
         files=list(FILES),
         setup=found.setup,
     )
@@ -90,10 +94,14 @@ def _in_two(data: Table) -> tuple[Table, Table]:
 
 def sheets(found: Analysis) -> tuple[Sheet, ...]:
     """Return what OUT/figures holds, as far as there is something to show."""
-    plots = analysis_panels.theorem_plots(found, {model.name: model.name for model in found.models})
-    files = file_names(list(plots))
+    alike = analysis_panels.theorem_groups(found)
+    called = {name: models[0].name if len(models) == 1 else name for name, models in alike.items()}
+    files = file_names(list(called.values()))
     made = [Sheet("noise", analysis_panels.noise_charts(found), 2)]
-    made += [Sheet(f"theorem-{files[name]}", shown, 2) for name, shown in plots.items()]
+    made += [
+        Sheet(f"theorem-{files[called[name]]}", analysis_panels.theorem_plots(models), 2)
+        for name, models in alike.items()
+    ]
     made.append(Sheet("directions", (analysis_panels.profile_chart(found),)))
     made += [Sheet(f"ranks-{gap}", analysis_panels.rank_plots(found, gap), RANKS_PER_ROW) for gap in GAPS]
     return tuple(sheet for sheet in made if sheet.panels)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from yolo_qreg.analysis.records import Analysis, ModelAnalysis
 from yolo_qreg.findings.analysis import (
-    GAPS,
+    CORRUPTED,
     KINDS,
     MEASURES,
+    OVERFIT,
     QUANTITIES,
     Kind,
     Quantity,
@@ -27,6 +28,8 @@ from yolo_qreg.report.panels import Chart, Line, Mark, Scatter
 from yolo_qreg.report.text import MINUS, interval, number
 
 AXES = {"outputs": "squared change of outputs", "loss": "rise of the loss"}
+LOST = {CORRUPTED: "points of mAP lost", OVERFIT: f"validation {MINUS} training loss"}
+"""What the axis of a gap is called."""
 BY = {"gaussian": "Gaussian noise", "quantized": "true errors"}
 TOGETHER = "/quantized"
 """What the quantized models' figure of the theorem is called where there are several; no model is called so."""
@@ -53,23 +56,24 @@ def _noise_chart(found: Analysis, method: str) -> Chart | None:
     return Chart(f"{method_title(method)}: weights over errors, dB", tuple(lines), "bits", ticks)
 
 
-def theorem_plots(found: Analysis, titles: Mapping[str, str]) -> dict[str, tuple[Scatter, ...]]:
-    """Return measured against predicted rises of single layers, for outputs and loss by noise and by true errors.
+def theorem_groups(found: Analysis) -> dict[str, tuple[ModelAnalysis, ...]]:
+    """Return which models a figure of the theorem shows, by what it is called.
 
-    Each float model has plots of its own, for many quantizers; quantized ones, each with its own, are in one.
+    Float ones, each under many quantizers, have one for all seeds; quantized ones, each by its own, are in one.
     """
-    every = [model for model in found.models if model.rises]
-    alike = [model for model in every if model.bits != FLOAT_BITS]
-    shown = {titles[model.name]: [model] for model in every if model not in alike}
+    known = {name: tuple(model for model in models if model.rises) for name, models in groups(found).items()}
+    known = {name: models for name, models in known.items() if models}
+    alike = [name for name, models in known.items() if models[0].bits != FLOAT_BITS]
+    shown = {name: models for name, models in known.items() if name not in alike}
     if alike:
-        shown[TOGETHER if len(alike) > 1 else titles[alike[0].name]] = alike
-    plots = {
-        name: tuple(
-            plot for quantity in QUANTITIES for kind in KINDS if (plot := _theorem_plot(models, quantity, kind))
-        )
-        for name, models in shown.items()
-    }
-    return {name: made for name, made in plots.items() if made}
+        shown[TOGETHER if len(alike) > 1 else alike[0]] = tuple(model for name in alike for model in known[name])
+    return shown
+
+
+def theorem_plots(models: Sequence[ModelAnalysis]) -> tuple[Scatter, ...]:
+    """Return measured against predicted rises of single layers, for outputs and loss by noise and by true errors."""
+    plots = (_theorem_plot(models, quantity, kind) for quantity in QUANTITIES for kind in KINDS)
+    return tuple(plot for plot in plots if plot)
 
 
 def _theorem_plot(models: Sequence[ModelAnalysis], quantity: Quantity, kind: Kind) -> Scatter | None:
@@ -117,7 +121,6 @@ def rank_plots(found: Analysis, gap: str) -> tuple[Scatter, ...]:
             continue
         marks = tuple(Mark(x, y, key[members[name]], f"{name}: {x:.3g}, {y:.3g}") for name, x, y in rank.points)
         said = f"{number(rank.correlation.value, 2)} {interval(rank.correlation, 2)}"
-        plots.append(
-            Scatter(f"{MEASURES[rank.measure][0]}: {said}", marks, "", GAPS[gap], tuple(key.items()), small=True)
-        )
+        title = f"{MEASURES[rank.measure][0]}:\n{said}"
+        plots.append(Scatter(title, marks, "", LOST[gap], tuple(key.items()), small=True))
     return tuple(plots)
