@@ -75,13 +75,14 @@ def test_a_name_of_several_lines_takes_one() -> None:
 def test_the_overview_has_the_answer(results: Results) -> None:
     """A row for each model, with what it gains on corrupted and on clean pictures, and room for all intervals."""
     plot = gain_panels.overview(Comparison(results))
-    for row in plot.rows:
-        assert row.corrupted == results.delta(row.name, ALL) and row.clean == results.delta(row.name, CLEAN)
+    assert [row.name for row in plot.rows] == ["8-bit DoReFa", "4-bit DoReFa", "2-bit DoReFa"]
+    for row, model in zip(plot.rows, results.models[1:], strict=True):
+        assert row.corrupted == results.delta(model.name, ALL) and row.clean == results.delta(model.name, CLEAN)
         assert all(plot.span[0] < end < plot.span[1] for gain in (row.corrupted, row.clean) for end in gain.interval)
     with one_style():
         titles = [node.text for node in parse(str(svg(plot, "f1", "paper"))).all("title")]
     gain = with_interval(plot.rows[0].corrupted)
-    assert titles[0] == plot.title and f"dorefa-8bit, corrupted pictures: {gain} points" in titles
+    assert titles[0] == plot.title and f"8-bit DoReFa, corrupted pictures: {gain} points" in titles
 
 
 def test_higher_is_better_and_a_line_has_its_name() -> None:

@@ -12,6 +12,7 @@ from yolo_qreg.evaluation.estimate import Estimate
 from yolo_qreg.evaluation.results import ALL, BENCHMARK, CLEAN, Delta, Quantity, Results
 from yolo_qreg.evaluation.summary import Summary, summarize
 from yolo_qreg.findings.gains import Gains, Unit
+from yolo_qreg.findings.names import short_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class Comparison(Gains):
     """The models of an evaluation against its baseline."""
 
     def __init__(self, results: Results) -> None:
-        units = (Unit(model.name, model.name, model.method, model.bits) for model in results.models)
+        names = short_names(results.models)
+        units = (Unit(m.name, m.name, names[m.name], m.method, m.bits) for m in results.models)
         super().__init__(units=tuple(sorted(units, key=lambda unit: unit.label != results.baseline)), results=results)
 
     @cached_property

@@ -19,13 +19,15 @@ class Unit:
 
     Attributes:
         label: Unique.
-        title: For readers.
+        title: In headings and keys.
+        name: In a sentence, and in the picture of what that says.
         method: Quantizer; None for FP32, and where a file does not say.
         bits: Of weights; None where a file does not say.
     """
 
     label: str
     title: str
+    name: str
     method: str | None
     bits: int | None
 

@@ -23,7 +23,8 @@ def units_of(study: Study) -> tuple[Unit, ...]:
     found = []
     for config in {run.quant.label: run.quant for run in study.runs()}.values():
         method = None if config.bits == FLOAT_BITS else config.method
-        found.append(Unit(config.label, kind_of(method, config.bits), method, config.bits))
+        kind = kind_of(method, config.bits)
+        found.append(Unit(config.label, kind, kind, method, config.bits))
     return tuple(found)
 
 

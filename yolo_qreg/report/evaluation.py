@@ -17,7 +17,6 @@ from yolo_qreg.files import write_text
 from yolo_qreg.findings import paper
 from yolo_qreg.findings.evaluation import Comparison
 from yolo_qreg.findings.losses import LOSSES, History, histories_of
-from yolo_qreg.findings.names import short_names
 from yolo_qreg.report import evaluation_tables, gain_panels
 from yolo_qreg.report.figures import Sheet, write_figures
 from yolo_qreg.report.gallery import Picture, read_gallery
@@ -63,7 +62,6 @@ def document(results: Results, losses: Mapping[str, History], pictures: tuple[Pi
         "evaluation",
         colours,
         found=found,
-        names=short_names(results.models),
         headline=evaluation_tables.headline(found),
         overview=gain_panels.overview(found) if found.compared else None,
         maps=_maps(found),

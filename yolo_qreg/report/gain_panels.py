@@ -55,7 +55,7 @@ def _cell(corruption: str, gain: Estimate | None, decided: bool) -> MapCell:
 def overview(gains: Gains) -> Dots:
     """Return the answer as a picture: what each unit gains on corrupted and on clean pictures, with intervals."""
     rows = tuple(
-        Dot(unit.title, index, gains.gain(unit.label), gains.gain(unit.label, CLEAN))
+        Dot(unit.name, index, gains.gain(unit.label), gains.gain(unit.label, CLEAN))
         for index, unit in enumerate(gains.compared, start=1)
     )
     return Dots("Gain or loss in mAP", rows, _span_of(rows), _against(gains))
@@ -72,7 +72,7 @@ def class_dots(found: Comparison) -> tuple[Dots, ...]:
 
 
 def _against(gains: Gains) -> str:
-    return f"points of mAP against {gains.baseline.title}"
+    return f"points of mAP against {gains.baseline.name}"
 
 
 def _bare(value: float | None) -> Estimate | None:

@@ -78,7 +78,6 @@ def document(findings: Findings, judged: Sequence[Claim], colours: Name) -> str:
         colours,
         findings=findings,
         pool=pool,
-        names={unit.label: unit.title for unit in findings.units},
         verdicts=VERDICTS,
         groups=GROUPS,
         claims=judged,
