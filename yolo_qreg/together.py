@@ -1,6 +1,7 @@
-"""The weights of a whole model quantized at once: a few operations for all layers instead of some for each.
+"""The weights of a whole model quantized at once, and the grids of its activations made at once.
 
-A training step of a small detector is bound by the number of operations that are started, on a GPU above all.
+That takes a few operations for all layers instead of some for each. A training step of a small detector is bound by the
+number of operations that are started, on a GPU above all.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from yolo_qreg.quant.activations import ActivationQuantizer
 from yolo_qreg.quant.base import WeightQuantizer
 
 _LAYERS = "_quantized_together"
@@ -25,15 +27,21 @@ class Layer(Protocol):
         weight: The latent weight.
         quantizer: Quantizes it.
         ready: The quantized weight, during a forward pass of the model that holds the layer.
+        reads: What quantizes its input, maybe that of others too; None if that is in float.
     """
 
     weight: Tensor
     quantizer: WeightQuantizer
     ready: Tensor | None
 
+    @property
+    def reads(self) -> ActivationQuantizer | None: ...
+
 
 def _quantize_together(model: nn.Module, _: Any) -> None:
     """Quantize the weights of all layers whose method can do that at once, before a forward pass of the model.
+
+    The grids of quantized activations are made at once, too.
 
     Compilers do better layer by layer: they put all operations on a weight into one.
     """
@@ -45,12 +53,17 @@ def _quantize_together(model: nn.Module, _: Any) -> None:
             found = kind.together([layer.quantizer for layer in layers], weights)
         for layer, weight in zip(layers, found, strict=True):
             layer.ready = weight
+    for members in _readers(vars(model)[_LAYERS]):
+        for quantizer, grid in zip(members, members[0].grids(members), strict=True):
+            quantizer.ready = grid
 
 
 def _forget(model: nn.Module, *_: Any) -> None:
     """Let go of the quantized weights after a forward pass."""
     for layer in vars(model)[_LAYERS]:
         layer.ready = None
+        if layer.reads is not None:
+            layer.reads.ready = None
 
 
 def _groups(layers: Iterable[Layer]) -> list[tuple[type[WeightQuantizer], list[Layer]]]:
@@ -64,6 +77,15 @@ def _groups(layers: Iterable[Layer]) -> list[tuple[type[WeightQuantizer], list[L
         if key is not None and _definer(kind, "together") is _definer(kind, "forward"):
             found.setdefault((kind, key), []).append(layer)
     return [(kind, members) for (kind, _), members in found.items() if len(members) > 1]
+
+
+def _readers(layers: Iterable[Layer]) -> list[list[ActivationQuantizer]]:
+    """Return those quantizers of activations whose grids can be made at once."""
+    found: dict[Hashable, dict[ActivationQuantizer, None]] = {}
+    for quantizer in (layer.reads for layer in layers):
+        if quantizer is not None and quantizer.observed is None and (key := quantizer.group()) is not None:
+            found.setdefault(key, {})[quantizer] = None
+    return [[*members] for members in found.values()]
 
 
 @cache

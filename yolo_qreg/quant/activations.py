@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -49,34 +49,76 @@ def _on_grid(x: Tensor, scale: Tensor, low: Tensor | int, high: Tensor | int) ->
     return (x / scale).round_().clamp_(low, high).mul_(scale)  # type: ignore[arg-type]
 
 
+class Grid(NamedTuple):
+    """A learned grid in use: scale and zero point, [], and its least and largest integer counted from there."""
+
+    scale: Tensor
+    zero: Tensor | None
+    least: Tensor | int
+    largest: Tensor | int
+
+
+class _Grids(torch.autograd.Function):
+    """The grids of several learned steps, and offsets if they have any: few operations for all of them.
+
+    Gives scales, zero points, and the ends of the integers counted from those. What comes back for a scale is the
+    gradient by its logarithm, for a zero point that by its offset; see `_Learned`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, low: int, high: int, count: int, *learned: Tensor) -> tuple[Tensor, ...]:
+        scales = torch._foreach_clamp_min(learned[:count], SMALLEST_SCALE)
+        if len(learned) == count:
+            ctx.save_for_backward(*scales)
+            return tuple(scales)
+        zeros = torch._foreach_div(torch._foreach_neg(learned[count:]), scales)
+        torch._foreach_round_(zeros)
+        torch._foreach_clamp_min_(zeros, low)
+        torch._foreach_clamp_max_(zeros, high)
+        below = torch._foreach_neg(zeros)
+        least, largest = torch._foreach_add(below, low), torch._foreach_add(below, high)
+        ctx.save_for_backward(*scales, *zeros)
+        ctx.mark_non_differentiable(*least, *largest)
+        return *scales, *zeros, *least, *largest
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        affine = len(grads) > len(ctx.saved_tensors)
+        count = len(ctx.saved_tensors) // (2 if affine else 1)
+        steps = torch._foreach_div(grads[:count], ctx.saved_tensors[:count])
+        if not affine:
+            return None, None, None, *steps
+        offsets = grads[count : 2 * count]
+        owed = torch._foreach_mul(offsets, ctx.saved_tensors[count:])
+        return None, None, None, *torch._foreach_add(steps, owed), *offsets
+
+
 class _Learned(torch.autograd.Function):
     """LSQ: equations 1 to 3 and 5 of the paper for data; the offset's gradient is 1 where x is clipped.
 
     With zero point z = rint(-offset / scale) a value is scale q + offset where it is clipped to q, and straight-through
-    elsewhere, so that the scale's gradient is rint(v) - v inside, v = x / scale, and q outside.
+    elsewhere, so that the scale's gradient is rint(v) - v inside, v = x / scale, and q outside. What is returned for
+    the scale is y - x inside and y outside: scale times that gradient, but for the z that y lacks and `_Grids` adds.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, step: Tensor, offset: Tensor | None, low: int, high: int) -> Tensor:
-        scale = step.clamp_min(SMALLEST_SCALE)
-        zero = None if offset is None else _zero_point(scale, offset, low, high)
-        ends = (low, high) if zero is None else (low - zero, high - zero)
-        y = _on_grid(x, scale, *ends)
+    def forward(
+        ctx: Any, x: Tensor, scale: Tensor, zero: Tensor | None, least: Any, largest: Any, low: int, high: int
+    ) -> Tensor:
+        y = _on_grid(x, scale, least, largest)
         ctx.save_for_backward(x, y, scale, zero)
         ctx.range = low, high
         return y
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, y, scale, zero = ctx.saved_tensors
         place = x / scale if zero is None else (x / scale).add_(zero)
         passed = _inside(grad, place, *ctx.range)
         slope = torch.dot(grad.flatten(), (y - _inside(x, place, *ctx.range)).flatten())
         weight = 1 / math.sqrt(max(x[0].numel(), 1) * ctx.range[1])
-        if zero is None:
-            return passed, slope * (weight / scale), None, None, None
-        lost = (grad - passed).sum()
-        return passed, (slope / scale + zero * lost) * weight, lost * weight, None, None
+        lost = None if zero is None else (grad - passed).sum() * weight
+        return passed, slope * weight, lost, None, None, None, None
 
 
 def _inside(x: Tensor, place: Tensor, low: float, high: float) -> Tensor:
@@ -139,10 +181,12 @@ class ActivationQuantizer(nn.Module, ABC):
         high: The largest one.
         first: Its first scale, [], 0 before calibration; resumed runs make the same optimizer groups by it.
         observed: What was seen; None once it was calibrated.
+        ready: The grid in use, during a forward pass of a model that makes those of all quantizers at once.
     """
 
     decays: bool = False
     """Whether its learned values take part in weight decay."""
+    ready: Grid | None = None
 
     def __init__(self, bits: int, low: int, high: int) -> None:
         super().__init__()
@@ -172,6 +216,15 @@ class ActivationQuantizer(nn.Module, ABC):
     def steps(self) -> list[nn.Parameter]:
         """Return what is learned; none by default."""
         return []
+
+    def group(self) -> Hashable:
+        """Return what those have in common whose grids `grids` can make at once; None, the default, if it cannot."""
+        return None
+
+    @classmethod
+    def grids(cls, quantizers: Sequence[ActivationQuantizer]) -> list[Grid]:
+        """Return the grids in use of some that are of one group."""
+        raise NotImplementedError
 
     def step_lr_factor(self) -> float:
         """Return the learning rate of `steps` under an Adam-like optimizer, as a factor of the weights' rate."""
@@ -252,8 +305,23 @@ class LSQActivation(ActivationQuantizer):
 
     def quantize(self, x: Tensor) -> Tensor:
         """Return the quantized tensor."""
-        y: Tensor = _Learned.apply(x, self.step, self.offset, self.low, self.high)
+        grid = self.ready or self.grids([self])[0]
+        y: Tensor = _Learned.apply(x, *grid, self.low, self.high)
         return y
+
+    def group(self) -> Hashable:
+        """Return what those have in common whose grids can be made at once."""
+        return type(self), self.low, self.high, self.offset is None
+
+    @classmethod
+    def grids(cls, quantizers: Sequence[LSQActivation]) -> list[Grid]:  # type: ignore[override]
+        """Return the grids in use of some that are of one group."""
+        low, high, count = quantizers[0].low, quantizers[0].high, len(quantizers)
+        offsets = [q.offset for q in quantizers if q.offset is not None]
+        found: tuple[Tensor, ...] = _Grids.apply(low, high, count, *(q.step for q in quantizers), *offsets)
+        if not offsets:
+            return [Grid(scale, None, low, high) for scale in found]
+        return [Grid(*found[index::count]) for index in range(count)]
 
     def fit(self, seen: Observed) -> None:
         """Take the step, and lower end, of least squared error."""
