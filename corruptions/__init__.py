@@ -15,7 +15,7 @@ random numbers are used, of the same distribution elsewhere.
 
 from corruptions.registry import CORRUPTIONS, GROUPS, SEVERITIES, Corruption, corrupt, replay, rng_for, select
 
-__version__ = "3"
+__version__ = "4"
 """Goes up whenever a pixel of any result changes, so that what was made before is not taken for it."""
 
 __all__ = ["CORRUPTIONS", "GROUPS", "SEVERITIES", "Corruption", "corrupt", "replay", "rng_for", "select"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,13 +18,10 @@ from corruptions.pixels import (
     four_channels,
     gaussian_kernel,
     line_taps,
-    smooth,
-    square_extremes,
-    tap_extremes,
     three_channels,
 )
 from corruptions.tables import Blur, Defocus, Glass, Motion, Zoom
-from corruptions.truncation import SLACK, truncate, truncate_means
+from corruptions.truncation import ALMOST_HALF, truncate
 
 
 def gaussian_blur(image: Image, level: Blur, draws: Draws) -> Image:
@@ -32,48 +30,76 @@ def gaussian_blur(image: Image, level: Blur, draws: Draws) -> Image:
 
 
 def _gaussian(image: Image, sigma: float) -> Image:
-    blurred = smooth(image, sigma, sigma)
-    extremes = square_extremes(image, len(gaussian_kernel(sigma)) // 2)
-    return by_rows(image, lambda rows: truncate_means(blurred[rows], lambda: extremes(rows)))
+    kernel = gaussian_kernel(sigma)
+    return cv2.sepFilter2D(image, cv2.CV_8U, kernel, kernel, delta=-ALMOST_HALF, borderType=cv2.BORDER_REPLICATE)
 
 
 def defocus_blur(image: Image, level: Defocus, draws: Draws) -> Image:
     """Blur by a disc with softened edge; the picture is mirrored at its border."""
-    kernel = _disc(level.radius, level.alias_sigma)
-    if abs(kernel.sum() - 1) > SLACK:  # the larger discs brighten
+    side, size = (8, 3) if level.radius <= 8 else (int(level.radius), 5)
+    edge = cv2.getGaussianKernel(size, level.alias_sigma, cv2.CV_32F).ravel()
+    edge = edge[edge > _TRACE]
+    if int(level.radius) + len(edge) // 2 > side:
+        kernel = cv2.sepFilter2D(_disc(level.radius, side), -1, edge, edge)
         return truncate(cv2.filter2D(image.astype(np.float32), -1, kernel))
-    middle, border = len(kernel) // 2, cv2.BORDER_REFLECT_101
-    taps = {(y - middle, x - middle): float(weight) for (y, x), weight in np.ndenumerate(kernel) if weight}
-    blurred, extremes = convolve(image, taps, border), tap_extremes(image, taps, border)
-    return by_rows(image, lambda rows: truncate_means(blurred(rows), lambda: extremes(rows)))
+    return _disc_means(image, level.radius, edge)
 
 
 _TRACE = 1e-16
-"""Between weights that count, of 2e-10 and more, and those that no float64 sum of grey levels tells from zero."""
+"""Between weights that count, of 2e-10 and more, and those of 1e-22, which no float64 sum tells from none."""
 
 
-@lru_cache(maxsize=32)
-def _disc(radius: float, alias_sigma: float) -> Field:
-    """Return the disc as a kernel of odd side, without the reference's margin of zeros, which costs time only.
+def _disc(radius: float, side: int) -> Field:
+    """Return the disc on a grid from -side to side.
 
-    Nor has it the traces, of 1e-22 and less, that an edge softened by .1 pixels leaves around it: they count for
-    nothing, and what is multiplied by them in float32 is denormal, which takes twenty times as long.
+    One that touches the grid's border is softened by its own mirror image there, so it sums to more than 1: the larger
+    discs brighten.
     """
-    side = 8 if radius <= 8 else int(radius)
-    soften = 3 if radius <= 8 else 5
     offsets = np.arange(-side, side + 1)
     inside = offsets[:, None] ** 2 + offsets**2 <= radius**2
-    disc = cv2.GaussianBlur(inside.astype(np.float32) / np.float32(inside.sum()), (soften, soften), alias_sigma)
-    disc[disc < _TRACE] = 0
-    margin = max(0, side - int(radius) - soften // 2)
-    return disc[margin : 2 * side + 1 - margin, margin : 2 * side + 1 - margin]
+    return inside.astype(np.float32) / np.float32(inside.sum())
+
+
+def _disc_means(image: Image, radius: float, edge: Field) -> Image:
+    """Average over a disc whose edge is softened by the weights `edge` across and down.
+
+    Its rows are runs of pixels around the middle. Each is two pixels longer than a shorter one, and sums are whole
+    numbers below 2^16 (up to a radius of 9), so they add up exactly and fast. Softening comes after.
+    """
+    reach, rim = int(radius), len(edge) // 2
+    rows_of_run: dict[int, list[int]] = {}
+    for dy in range(-reach, reach + 1):
+        rows_of_run.setdefault(math.isqrt(int(radius**2 - dy**2)), []).append(reach + dy)
+    pixels = sum((2 * half + 1) * len(places) for half, places in rows_of_run.items())
+    channels = image.size // (image.shape[0] * image.shape[1])
+    width = (image.shape[1] + 2 * rim) * channels
+    margin = reach + rim
+    padded = cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_REFLECT_101)
+    flat = padded.reshape(len(padded), -1)
+
+    def averaged(rows: slice) -> Image:
+        height = len(image[rows]) + 2 * rim
+        seen = flat[rows.start : rows.start + height + 2 * reach].astype(np.uint16)
+        runs, total = seen[:, reach * channels :][:, :width].copy(), np.zeros((height, width), np.uint16)
+        for half in range(reach + 1):
+            if half:
+                runs += seen[:, (reach - half) * channels :][:, :width]
+                runs += seen[:, (reach + half) * channels :][:, :width]
+            for top in rows_of_run.get(half, ()):
+                total += runs[top : top + height]
+        sums: NDArray[Any] = total.reshape(height, -1, *image.shape[2:])
+        if rim:
+            sums = cv2.sepFilter2D(sums.astype(np.float32), -1, edge, edge)[rim:-rim, rim:-rim]
+        return truncate(sums, 1 / pixels)
+
+    return by_rows(image, averaged)
 
 
 def motion_blur(image: Image, level: Motion, draws: Draws) -> Image:
     """Blur along a line within 45 degrees of horizontal, to one side."""
     taps = line_taps(level.radius, level.sigma, draws.angle(-45, 45), *image.shape[:2])
-    blurred, extremes = convolve(image, taps), tap_extremes(image, taps)
-    return by_rows(image, lambda rows: truncate_means(blurred(rows), lambda: extremes(rows)))
+    blurred = convolve(image, taps)
+    return by_rows(image, lambda rows: truncate(blurred(rows)))
 
 
 def zoom_blur(image: Image, level: Zoom, draws: Draws) -> Image:
@@ -90,8 +116,7 @@ def zoom_blur(image: Image, level: Zoom, draws: Draws) -> Image:
             matrix = np.array([[scale[0], 0, x], [0, scale[1], y + scale[1] * rows.start]])
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
             total += cv2.warpAffine(source, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        total /= len(zooms) + 1
-        return truncate_means(three_channels(total))
+        return three_channels(truncate(total, 1 / (len(zooms) + 1)))
 
     return by_rows(image, zoomed)
 
@@ -142,25 +167,30 @@ def _copy_sources(height: int, width: int, reach: int, draws: Draws) -> NDArray[
 
     A pass goes from the last pixel to the first, each copying one near it. A pixel that copies one before it in
     raster order copies an untouched one; one that copies a later one gets what that one had copied by then. So
-    sources form a forest whose roots are untouched, and following pointers, all at once and twice as far each time,
-    resolves it exactly.
+    sources form a forest whose roots are untouched, and following pointers, all of some rows at once and twice as far
+    each time, resolves it exactly.
     """
-    side = 2 * reach
-    steps = np.array([dy * width + dx for dy in range(-reach, reach) for dx in range(-reach, reach)], np.int32)
-    moved = (slice(reach + 1, height - reach + 1), slice(reach + 1, width - reach + 1))
-    shape = (height - side, width - side)
-    step = steps.take(draws.pairs(side, shape[0] * shape[1])).reshape(shape)[::-1, ::-1]
-    source = np.arange(height * width, dtype=np.int32).reshape(height, width)
-    source[moved] += step
-    resolved = np.ones((height, width), bool)
-    np.less_equal(step, 0, out=resolved[moved])
+    offsets = np.arange(-reach, reach, dtype=np.int32)
+    steps = offsets[:, None] * width + offsets
+    steps[steps > 0] += _PENDING
+    source = np.arange(height * width, dtype=np.int32)
+    for end in range(height - reach + 1, reach + 1, -_GLASS_ROWS):
+        start = max(end - _GLASS_ROWS, reach + 1)
+        step = draws.cells(steps, (end - start) * (width - 2 * reach)).reshape(end - start, -1)
+        rows = source[start * width : end * width]
+        rows.reshape(end - start, width)[:, reach + 1 : width - reach + 1] += step[::-1, ::-1]
+        pending = np.flatnonzero(rows < 0)
+        copied = rows.take(pending)
+        while len(pending):
+            copied = source.take(copied - _PENDING)
+            rows[pending] = copied
+            unsettled = np.flatnonzero(copied < 0)
+            pending, copied = pending.take(unsettled), copied.take(unsettled)
+    return source
 
-    flat, done = source.reshape(-1), resolved.reshape(-1)
-    pending = np.flatnonzero(~done)
-    while len(pending):
-        target = flat.take(pending)
-        flat[pending] = flat.take(target)
-        settled = done.take(target)
-        done[pending] = settled
-        pending = pending.take(np.flatnonzero(~settled))
-    return flat
+
+_GLASS_ROWS = 64
+"""At a time, from the last on, as they are drawn: what they need then fits a core's cache."""
+
+_PENDING = np.int32(-(2**31))
+"""Added to the number of a pixel whose own source is not known yet, which makes it negative."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corruptions.draws import Draws
-from corruptions.pixels import Field, Image, by_rows, four_channels, lookup, smooth, spread, three_channels
+from corruptions.pixels import Field, Image, by_rows, four_channels, lookup, smooth, spread, three_channels, wide_lookup
 from corruptions.tables import Elastic, ElasticAffine, Jpeg, Saturate, Scale, Share, Shift
 from corruptions.truncation import UNIT, truncate
 
@@ -27,7 +27,7 @@ def brightness(image: Image, level: Shift, draws: Draws) -> Image:
         index = spread(cv2.max(cv2.max(red, green), blue), image).astype(np.uint16)
         index <<= np.uint16(8)
         index |= image[rows]
-        return np.take(table, index, mode="clip")
+        return wide_lookup(index, table)
 
     return by_rows(image, raised)
 
@@ -62,7 +62,7 @@ def saturate(image: Image, level: Saturate, draws: Draws) -> Image:
         red, green, blue = cv2.split(image[rows])
         largest = cv2.max(cv2.max(red, green), blue)
         smallest = cv2.min(cv2.min(red, green), blue)
-        stretch = np.take(table, (largest.astype(np.uint16) << np.uint16(8)) | smallest, mode="clip")
+        stretch = wide_lookup((largest.astype(np.uint16) << np.uint16(8)) | smallest, table)
         peaks = spread(largest, image)
         depth = cv2.multiply(cv2.subtract(peaks, image[rows]), spread(stretch, image), dtype=cv2.CV_32F)
         result = truncate(peaks - depth)
@@ -105,7 +105,7 @@ def elastic_transform(image: Image, level: Elastic | ElasticAffine, draws: Draws
         bottom = math.ceil(rows[part].max()) + 2
         seen = four_channels(source[top:bottom])  # mirrored where it ends, which the picture does there too, or unused
         pixels = cv2.remap(seen, columns[part], rows[part] - top, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-        return truncate(three_channels(pixels))
+        return three_channels(truncate(pixels))
 
     return by_rows(image, moved)
 

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from corruptions.pixels import Field, Image
+from corruptions.pixels import Field, Image, wide_lookup
 
 Window = tuple[slice, slice]
 
@@ -41,8 +41,8 @@ class Draws(Protocol):
     def whole_normal(self, sigma: float, shape: tuple[int, ...]) -> NDArray[np.int16]:
         """Return normal numbers of mean 0, rounded down."""
 
-    def pairs(self, side: int, count: int) -> NDArray[np.integer[Any]]:
-        """Return `count` cells of a square of `side` cells a side, each as likely: side * row + column."""
+    def cells(self, square: NDArray[np.int32], count: int) -> NDArray[np.int32]:
+        """Return `count` entries of a square array, each as likely."""
 
     def photons(self, image: Image, white: float) -> Image:
         """Return truncated 255 min(k / white, 1) with k Poisson-distributed around white * image / 255, per value."""
@@ -54,7 +54,7 @@ class Draws(Protocol):
 class FastDraws:
     """Draws from raw words of SFC64, through tables.
 
-    Probabilities of pairs and photons are exact to 2^-29, of impulses to 2^-16; normal numbers have 16 bits, and none
+    Probabilities of photons are exact to 2^-29, of impulses and cells to 2^-16; normal numbers have 16 bits, and none
     is further out than 4.27 sigma.
 
     Args:
@@ -90,25 +90,21 @@ class FastDraws:
     def normal(self, mean: float, sigma: float, shape: tuple[int, ...], window: Window | None = None) -> Field:
         if window is not None:
             shape = tuple(part.stop - part.start for part in window)
-        return self._looked_up((mean + sigma * _normal_quantiles()).astype(np.float32), shape)
+        return self._looked_up(_normal_table(mean, sigma), shape)
 
     def whole_normal(self, sigma: float, shape: tuple[int, ...]) -> NDArray[np.int16]:
-        return self._looked_up(np.floor(sigma * _normal_quantiles()).astype(np.int16), shape)
+        return self._looked_up(_whole_normal_table(sigma), shape)
 
     def _looked_up(self, table: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
         """Return entries of a table of 65,536, each as likely."""
         found = np.empty(shape, table.dtype)
         flat = found.reshape(-1)
         for part, words in self._blocks(flat.size, np.uint16):
-            np.take(table, words, out=flat[part], mode="clip")
+            flat[part] = wide_lookup(words, table)
         return found
 
-    def pairs(self, side: int, count: int) -> NDArray[np.integer[Any]]:
-        cells = np.empty(count, np.uint16)
-        for part, words in self._blocks(count, np.uint32):
-            products = np.multiply(words, side * side, dtype=np.uint64)
-            cells[part] = products >> np.uint64(32)
-        return cells
+    def cells(self, square: NDArray[np.int32], count: int) -> NDArray[np.int32]:
+        return self._looked_up(_cell_table(square.tobytes()), (count,))
 
     def photons(self, image: Image, white: float) -> Image:
         table = _poisson_alias(white)
@@ -118,7 +114,7 @@ class FastDraws:
         return out.reshape(image.shape)
 
     def impulses(self, amount: float, shape: tuple[int, ...]) -> tuple[Image, Image]:
-        words = self._words(int(np.prod(shape)), np.uint16).reshape(shape[0], -1)
+        words = self._words(math.prod(shape), np.uint16)
         half = round(amount * 2**15)
         salt = cv2.inRange(words, 0, half - 1)
         pepper = cv2.inRange(words, half, 2 * half - 1)
@@ -151,9 +147,10 @@ class ReferenceDraws:
     def whole_normal(self, sigma: float, shape: tuple[int, ...]) -> NDArray[np.int16]:
         return np.floor(self._rng.normal(0, sigma, shape)).astype(np.int16)
 
-    def pairs(self, side: int, count: int) -> NDArray[np.integer[Any]]:
-        columns_and_rows = self._rng.randint(-side // 2, side // 2, size=(count, 2)) + side // 2
-        return columns_and_rows[:, 1] * side + columns_and_rows[:, 0]
+    def cells(self, square: NDArray[np.int32], count: int) -> NDArray[np.int32]:
+        reach = len(square) // 2
+        columns_and_rows = self._rng.randint(-reach, reach, size=(count, 2)) + reach
+        return square[columns_and_rows[:, 1], columns_and_rows[:, 0]]
 
     def photons(self, image: Image, white: float) -> Image:
         counts = self._rng.poisson(image / 255.0 * white)
@@ -176,6 +173,23 @@ def _normal_quantiles() -> NDArray[np.float64]:
     return np.concatenate([lower, -lower[::-1]])
 
 
+@lru_cache(maxsize=8)
+def _normal_table(mean: float, sigma: float) -> Field:
+    return (mean + sigma * _normal_quantiles()).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _whole_normal_table(sigma: float) -> NDArray[np.int16]:
+    return np.floor(sigma * _normal_quantiles()).astype(np.int16)
+
+
+@lru_cache(maxsize=8)
+def _cell_table(square: bytes) -> NDArray[np.int32]:
+    """Return 65,536 entries of an array of int32 whose bytes these are, each as often as it goes."""
+    entries = np.frombuffer(square, np.int32)
+    return entries.take(np.arange(2**16) * entries.size >> 16)
+
+
 class PoissonAlias:
     """Walker's alias method for all 256 grey values at once: one 32-bit word makes one exact Poisson draw.
 
@@ -195,19 +209,25 @@ class PoissonAlias:
         padded[:, : shares.shape[1]] = shares
         thresholds, aliases = _alias_columns(padded)
         levels = (np.minimum(np.arange(width) / white, 1) * 255).astype(np.uint8)
-        self.thresholds = thresholds.astype(np.uint32).ravel()
-        self.outcomes = np.stack([np.broadcast_to(levels, aliases.shape), levels[aliases]], axis=-1).ravel()
+        self.index_type = np.uint16 if width <= 2**7 else np.uint32
+        self.thresholds = _wide(thresholds.astype(np.int32))
+        self.outcomes = _wide(np.stack([np.broadcast_to(levels, aliases.shape), levels[aliases]], axis=-1))
 
     def draw(self, values: NDArray[np.uint8], words: NDArray[np.uint32]) -> NDArray[np.uint8]:
         """Return one level for each grey value [N], from as many words."""
-        index = values.astype(np.uint32)
-        index <<= np.uint32(self.column_bits)
-        index |= words >> np.uint32(self.share_bits)
-        share = words & np.uint32((1 << self.share_bits) - 1)
-        take_alias = share >= np.take(self.thresholds, index, mode="clip")
-        index <<= np.uint32(1)
+        index: NDArray[Any] = values.astype(self.index_type)
+        index <<= self.index_type(self.column_bits)
+        index |= (words >> np.uint32(self.share_bits)).astype(self.index_type)
+        share = (words & np.uint32((1 << self.share_bits) - 1)).view(np.int32)
+        take_alias = share >= wide_lookup(index, self.thresholds)
+        index <<= self.index_type(1)
         index |= take_alias
-        return np.take(self.outcomes, index, mode="clip")
+        return wide_lookup(index, self.outcomes)
+
+
+def _wide(table: NDArray[Any]) -> NDArray[Any]:
+    """Fill a table up to the 65,536 entries that are looked up fastest."""
+    return np.pad(table.ravel(), (0, max(0, 2**16 - table.size)))
 
 
 _poisson_alias = lru_cache(maxsize=8)(PoissonAlias)

@@ -39,8 +39,8 @@ _BLOCK = 2**17
 def by_rows(like: NDArray[Any], compose: Callable[[slice], NDArray[Any]]) -> NDArray[Any]:
     """Put an array of the shape and type of `like` together from blocks of rows.
 
-    The result is that of all rows at once; memory and time are not. The blurs apart: `truncate_means` judges each block
-    by itself, and zoom_blur's warps round positions by block, so blocks move .2% of their values by one level at most.
+    The result is that of all rows at once; memory and time are not. Zoom_blur apart:
+    its warps round positions by block, which moves .2% of its values by one level at most.
 
     Args:
         like: [H, W] or [H, W, 3].
@@ -54,9 +54,37 @@ def by_rows(like: NDArray[Any], compose: Callable[[slice], NDArray[Any]]) -> NDA
     return result
 
 
+_RUN = 2**15
+"""Values at a time where each is by itself; a multiple of 4, so that runs draw whole words of 64 bits."""
+
+
+def by_values(image: Image, compose: Callable[[Image], NDArray[Any]]) -> Image:
+    """Put a picture together from runs of its values, [N], drawing random numbers run by run.
+
+    Runs stay in a core's cache, and so does what is drawn for them: a picture's worth would be new memory each time,
+    which costs more than the numbers do.
+    """
+    values, result = image.reshape(-1), np.empty(image.size, np.uint8)
+    for start in range(0, len(values), _RUN):
+        run = slice(start, start + _RUN)
+        result[run] = compose(values[run]).reshape(-1)
+    return result.reshape(image.shape)
+
+
 def lookup(image: Image, table: NDArray[Any]) -> NDArray[Any]:
     """Replace every channel value by its entry of `table` [256], or of its channel's column of `table` [256, 3]."""
     return cv2.LUT(image, table.reshape(256, 1, -1))
+
+
+_WIDE_TABLES = int(cv2.__version__.split(".")[0]) >= 5
+"""Whether OpenCV looks up 16-bit numbers, in a third of NumPy's time."""
+
+
+def wide_lookup(index: NDArray[Any], table: NDArray[Any]) -> NDArray[Any]:
+    """Replace every number by its entry of a table, [65,536] best."""
+    if _WIDE_TABLES and index.dtype == np.uint16 and len(table) == 2**16:
+        return cv2.LUT(index, table.reshape(1, -1)).reshape(index.shape)
+    return np.take(table, index, mode="clip")
 
 
 def four_channels(image: NDArray[Any]) -> Field:
@@ -67,9 +95,9 @@ def four_channels(image: NDArray[Any]) -> Field:
     return (cv2.cvtColor(image, cv2.COLOR_RGB2RGBA) if image.ndim == 3 else image).astype(np.float32)
 
 
-def three_channels(field: Field) -> Field:
+def three_channels(pixels: NDArray[Any]) -> NDArray[Any]:
     """Drop the fourth channel again."""
-    return cv2.cvtColor(field, cv2.COLOR_RGBA2RGB) if field.ndim == 3 else field
+    return cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB) if pixels.ndim == 3 else pixels
 
 
 def gaussian_kernel(sigma: float, truncate_at: float = 4.0) -> NDArray[np.float64]:
@@ -128,9 +156,6 @@ def line_taps(radius: int, sigma: float, angle: float, height: int, width: int) 
 Taps: TypeAlias = Mapping[tuple[int, int], float]
 """Weights of a sum over neighbours, by (rows down, columns right) of the neighbour."""
 
-Extremes: TypeAlias = Callable[[slice], tuple[Image, Image]]
-"""Computes, for some rows, the least and the largest of the neighbours of each pixel."""
-
 
 def convolve(image: NDArray[Any], taps: Taps, border: int = cv2.BORDER_REPLICATE) -> Callable[[slice], Field]:
     """Add up weighted neighbours of each pixel.
@@ -159,36 +184,6 @@ def convolve(image: NDArray[Any], taps: Taps, border: int = cv2.BORDER_REPLICATE
         return total
 
     return convolved
-
-
-def tap_extremes(
-    image: Image, taps: Taps, border: int = cv2.BORDER_REPLICATE
-) -> Callable[[slice], tuple[Image, Image]]:
-    """Return a function that computes, for some rows, the least and the largest neighbour that has a weight."""
-    around = _surroundings(image, taps, border)
-
-    def extremes(rows: slice) -> tuple[Image, Image]:
-        least, largest = image[rows].copy(), image[rows].copy()
-        for dy, dx in taps:
-            seen = around(rows.start + dy, dx, len(least), image.shape[1])
-            cv2.min(seen, least, dst=least)
-            cv2.max(seen, largest, dst=largest)
-        return least, largest
-
-    return extremes
-
-
-def square_extremes(image: Image, radius: int) -> Extremes:
-    """Return a function that computes, for some rows, the least and the largest value of the square around a pixel."""
-    box = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
-
-    def extremes(rows: slice) -> tuple[Image, Image]:
-        top = max(0, rows.start - radius)
-        around = image[top : rows.start + len(image[rows]) + radius]
-        part = slice(rows.start - top, rows.start - top + len(image[rows]))
-        return cv2.erode(around, box)[part], cv2.dilate(around, box)[part]
-
-    return extremes
 
 
 def _surroundings(image: NDArray[Any], taps: Taps, border: int) -> Callable[[int, int, int, int], NDArray[Any]]:
