@@ -109,8 +109,8 @@ def test_draws_are_the_same_forever() -> None:
     source = draws(123)
     assert source.integer(1000) == 963
     assert source.angle(-1, 1) == pytest.approx(-0.6623008153618786, abs=1e-15)
-    np.testing.assert_allclose(source.uniform(1, (3,)), [-0.96991879, 0.99532324, 0.83731574], atol=1e-7)
-    np.testing.assert_allclose(source.normal(0, 1, (3,)), [0.86611181, -0.06849852, 1.10228002], atol=1e-7)
+    np.testing.assert_allclose(source.uniform(1, (3,)), [-0.5990906, -0.9699402, -0.49456787], atol=1e-7)
+    np.testing.assert_allclose(source.normal(0, 1, (3,)), [-0.9836205, -0.20531496, -0.26501182], atol=1e-7)
 
 
 @pytest.mark.parametrize("bits", [np.random.MT19937, np.random.PCG64, np.random.Philox, np.random.SFC64])
