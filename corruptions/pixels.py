@@ -25,7 +25,7 @@ PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", 
 
 _KEPT = 16 * 2**20
 np.empty(_KEPT, np.uint8)
-"""Given back at once, unused. From then on glibc's allocator keeps up to twice as many freed bytes for the next picture.
+"""Given back at once, unused. From then on glibc keeps up to twice as many freed bytes for the next picture.
 
 As it starts, it returns freed arrays to the system, and the pages that the next ones come in, all zeroed by the system,
 cost more time than most corruptions do: half a millisecond a megabyte. Other allocators do not mind.
