@@ -33,7 +33,7 @@ COLOURS = 64
 def publish(folder: Path, name: str) -> None:
     """Fill the page's blocks, and copy what it shows."""
     found = load(folder)
-    fill_block(PAGE, f"{name}-terms", to_markdown(analysis_tables.rises(found)))
+    fill_block(PAGE, f"{name}-terms", to_markdown(analysis_tables.rises(found).without("first_order")))
     sharpness = _titled(analysis_tables.sharpness(found).only(*SHARPNESS), analysis_tables.titles(found))
     fill_block(PAGE, f"{name}-sharpness", to_markdown(sharpness))
     page = PAGE.read_text(encoding="utf-8")

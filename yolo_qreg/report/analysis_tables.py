@@ -41,15 +41,17 @@ QUANTITY_TITLES = {"outputs": "outputs", "loss": "loss"}
 
 
 def significant(value: float | None, error: float | None = None) -> Cell:
-    """Return a cell of a number of any size in three digits, with its standard error where it has one."""
+    """Return a cell of a number of any size in three digits, with its standard error in two where it has one."""
     if value is None:
         return Cell(DASH, {"": None})
-    after = "" if error is None else f"{PLUS_MINUS} {_three(error)}"
-    return Cell(_three(value), {"": value}, after=after, value=value)
+    after = "" if error is None else f"{PLUS_MINUS} {_short(error, 2)}"
+    return Cell(_short(value), {"": value}, after=after, value=value)
 
 
-def _three(value: float) -> str:
-    return f"{value:.3g}".replace("-", MINUS)
+def _short(value: float, digits: int = 3) -> str:
+    rounded = float(f"{value:.{digits}g}")
+    text = f"{rounded:,.0f}" if 10**digits <= abs(rounded) < 1e7 else f"{value:.{digits}g}"
+    return text.replace("-", MINUS)
 
 
 def noise(found: Analysis) -> Table:
