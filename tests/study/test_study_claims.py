@@ -11,11 +11,11 @@ from report_samples import VOC
 from study_samples import sample_results, sample_study, write_sample
 
 from corruptions import CORRUPTIONS
-from yolo_qreg.evaluation.results import ALL, CLEAN
+from yolo_qreg.evaluation.results import ALL, CLEAN, Delta
 from yolo_qreg.findings import paper
 from yolo_qreg.findings.claims import EIGHT_BITS, Claim, Part, judge
 from yolo_qreg.findings.gather import Findings, gather
-from yolo_qreg.findings.spread import SeedMean, over_seeds
+from yolo_qreg.findings.spread import SeedMean, of_deltas, over_seeds
 from yolo_qreg.quant.registry import METHODS
 from yolo_qreg.report.study_tables import claim_numbers, claim_paper
 
@@ -154,6 +154,12 @@ def test_an_undecided_claim_says_what_would_decide_it(judged: Mapping[str, Claim
     )
     scattered = replace(wavering, estimate=over_seeds({0: 1.0, 1: -0.99}))
     assert "more than 100 seeds" in claim_numbers(replace(entry, parts=(scattered,)))
+    few = of_deltas(
+        {seed: Delta(model="m", corruption="fog", severity=0, value=1.0, low=-0.5, high=2.5) for seed in (0, 1)}
+    )
+    assert claim_numbers(replace(entry, parts=(replace(wavering, estimate=few),))).endswith(
+        "an interval 1.5 times as narrow would decide, which takes more pictures"
+    )
 
 
 def test_the_paper_stands_beside_the_same_data_only(tmp_path: Path) -> None:

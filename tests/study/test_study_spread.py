@@ -53,6 +53,7 @@ def test_how_many_seeds_would_decide() -> None:
     assert found.excess == pytest.approx(student.ppf(0.975, 2) * sd / 3**0.5 / mean)
     pictures = {seed: delta(value, value - 0.1, value + 0.5) for seed, value in found.values}
     assert of_deltas(pictures).seeds_needed is None  # their half, 0.5 above, is more than the mean
+    assert of_deltas(pictures).takes_pictures and not found.takes_pictures
     narrow = {seed: delta(value, value - 0.5, value + 0.05) for seed, value in found.values}
     assert wanted < (of_deltas(narrow).seeds_needed or 0) < 20
     decided, alone = over_seeds({0: 1.0, 1: 1.1}), over_seeds({0: 1.0})

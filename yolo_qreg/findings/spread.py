@@ -54,13 +54,22 @@ class SeedMean(Estimate):
         return (self.value - self.interval[0] if self.value > 0 else self.interval[1] - self.value) / abs(self.value)
 
     @property
+    def takes_pictures(self) -> bool:
+        """Whether the pictures alone leave open what is undecided, so that no number of seeds would decide it."""
+        return self.excess is not None and self._half_of_pictures >= abs(self.value)
+
+    @property
     def seeds_needed(self) -> int | None:
         """How many seeds would decide, if mean and scatter stayed; None if `MOST_SEEDS` would not, or nobody knows."""
         if self.excess is None or self.sd is None:
             return None
-        half = (self.pictures or (0.0, 0.0))[0 if self.value > 0 else 1]
-        counts = range(self.seeds + 1, MOST_SEEDS + 1)
+        half, counts = self._half_of_pictures, range(self.seeds + 1, MOST_SEEDS + 1)
         return next((n for n in counts if joined(half, self.sd / math.sqrt(n), n)[0] < abs(self.value)), None)
+
+    @property
+    def _half_of_pictures(self) -> float:
+        """How far the interval over pictures alone reaches towards 0."""
+        return (self.pictures or (0.0, 0.0))[0 if self.value > 0 else 1]
 
 
 def over_seeds(values: Mapping[int, float]) -> SeedMean:

@@ -246,9 +246,10 @@ def _what_would_decide(claim: Claim) -> str:
     found = claim.parts[0].estimate
     if len(claim.parts) > 1 or found is None or found.excess is None or found.sd is None:
         return ""
-    needed = f"{found.seeds_needed}" if found.seeds_needed else f"more than {MOST_SEEDS}"
-    narrow = number(max(found.excess, 1.1), 1)
-    return f"; an interval {narrow} times as narrow would decide: {needed} seeds that scatter as these"
+    text = f"; an interval {number(max(found.excess, 1.1), 1)} times as narrow would decide"
+    if found.takes_pictures:
+        return f"{text}, which takes more pictures"
+    return f"{text}: {found.seeds_needed or f'more than {MOST_SEEDS}'} seeds that scatter as these"
 
 
 def _number(claim: Claim, part: Part) -> str:
