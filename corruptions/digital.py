@@ -24,12 +24,14 @@ def brightness(image: Image, level: Shift, draws: Draws) -> Image:
 
     def raised(rows: slice) -> Image:
         red, green, blue = cv2.split(image[rows])
-        index = spread(cv2.max(cv2.max(red, green), blue), image).astype(np.uint16)
-        index <<= np.uint16(8)
-        index |= image[rows]
-        return wide_lookup(index, table)
+        return wide_lookup(_pairs(spread(cv2.max(cv2.max(red, green), blue), image), image[rows]), table)
 
     return by_rows(image, raised)
+
+
+def _pairs(high: Image, low: Image) -> NDArray[np.uint16]:
+    """Return 256 high + low, by putting bytes side by side."""
+    return cv2.merge([low.reshape(len(low), -1), high.reshape(len(high), -1)]).view("<u2").reshape(high.shape)
 
 
 @lru_cache(maxsize=8)
@@ -62,7 +64,7 @@ def saturate(image: Image, level: Saturate, draws: Draws) -> Image:
         red, green, blue = cv2.split(image[rows])
         largest = cv2.max(cv2.max(red, green), blue)
         smallest = cv2.min(cv2.min(red, green), blue)
-        stretch = wide_lookup((largest.astype(np.uint16) << np.uint16(8)) | smallest, table)
+        stretch = wide_lookup(_pairs(largest, smallest), table)
         peaks = spread(largest, image)
         depth = cv2.multiply(cv2.subtract(peaks, image[rows]), spread(stretch, image), dtype=cv2.CV_32F)
         result = truncate(peaks - depth)
@@ -135,12 +137,9 @@ def pixelate(image: Image, level: Share, draws: Draws) -> Image:
 
 def _averaged(image: Image, count: int) -> Image:
     """Return `count` means of rows, halves rounded up; down, where memory is in a row, is the fast way."""
-    first, sizes = _boxes(len(image), count)
     rows = image.reshape(len(image), -1)
     means = np.empty((count, rows.shape[1]), np.uint8)
-    for size in np.unique(sizes):
-        which = np.flatnonzero(sizes == size)
-        top = first[which]
+    for size, which, top in _boxes(len(image), count):
         total = np.add(rows.take(top, axis=0), 0 if size == 1 else rows.take(top + 1, axis=0), dtype=np.uint16)
         for offset in range(2, size):
             total += rows.take(top + offset, axis=0)
@@ -153,15 +152,19 @@ _OVER_HALF = 0.001
 
 
 @lru_cache(maxsize=64)
-def _boxes(length: int, count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the first row of each box and how many it has: those whose centres are in the box, as Pillow tells."""
+def _boxes(length: int, count: int) -> list[tuple[int, NDArray[np.intp], NDArray[np.intp]]]:
+    """Return, for each number of rows that boxes have, which boxes have it, and their first rows.
+
+    Those rows are in a box whose centres are, as Pillow tells.
+    """
     scale = length / count
     centres = (np.arange(count) + 0.5) * scale
     first = (centres - 0.5 * scale + 0.5).astype(np.intp)
     last = np.minimum((centres + 0.5 * scale + 0.5).astype(np.intp), length) - 1
     first += (first - centres + 0.5) * (1 / scale) <= -0.5
     last -= (last - centres + 0.5) * (1 / scale) > 0.5
-    return first, last + 1 - first
+    sizes = last + 1 - first
+    return [(int(size), np.flatnonzero(sizes == size), first[sizes == size]) for size in np.unique(sizes)]
 
 
 @lru_cache(maxsize=64)

@@ -165,8 +165,8 @@ Taps: TypeAlias = Mapping[tuple[int, int], float]
 """Weights of a sum over neighbours, by (rows down, columns right) of the neighbour."""
 
 
-def convolve(image: NDArray[Any], taps: Taps, border: int = cv2.BORDER_REPLICATE) -> Callable[[slice], Field]:
-    """Add up weighted neighbours of each pixel.
+def convolve(image: NDArray[Any], taps: Taps) -> Callable[[slice], Field]:
+    """Add up weighted neighbours of each pixel; edge pixels repeat beyond the border.
 
     OpenCV takes a Fourier transform for kernels of 130 weights or more, zeros included, which is slow for sparse
     ones. So the kernel is cut into pieces smaller than that.
@@ -174,32 +174,26 @@ def convolve(image: NDArray[Any], taps: Taps, border: int = cv2.BORDER_REPLICATE
     Args:
         image: [H, W] or [H, W, 3].
         taps: The weights.
-        border: What lies beyond the picture, as OpenCV names it.
 
     Returns:
         A function that computes the rows it is given, for `by_rows`: float32, unclipped.
     """
     pieces = _pieces(taps)
-    around = _surroundings(image, taps, border)
+    up, left = (max(0, -min(place[axis] for place in taps)) for axis in (0, 1))
+    down, right = (max(0, *(place[axis] for place in taps)) for axis in (0, 1))
+    padded = cv2.copyMakeBorder(image, up, down, left, right, cv2.BORDER_REPLICATE)
 
     def convolved(rows: slice) -> Field:
         count = len(image[rows])
+        seen = padded[rows.start : rows.start + count + len(padded) - len(image)].astype(np.float32, copy=False)
         total = np.zeros((count, *image.shape[1:]), np.float32)
         for (dy, dx), kernel in pieces:
             height, width = count + kernel.shape[0] - 1, image.shape[1] + kernel.shape[1] - 1
-            seen = around(rows.start + dy, dx, height, width).astype(np.float32, copy=False)
-            total += cv2.filter2D(seen, -1, kernel, anchor=(0, 0))[:count, : image.shape[1]]
+            part = seen[up + dy : up + dy + height, left + dx : left + dx + width]
+            total += cv2.filter2D(part, -1, kernel, anchor=(0, 0))[:count, : image.shape[1]]
         return total
 
     return convolved
-
-
-def _surroundings(image: NDArray[Any], taps: Taps, border: int) -> Callable[[int, int, int, int], NDArray[Any]]:
-    """Return a function that shows the picture's part at (top, left) of a height and width, beyond its border too."""
-    up, left = (max(0, -min(place[axis] for place in taps)) for axis in (0, 1))
-    down, right = (max(0, *(place[axis] for place in taps)) for axis in (0, 1))
-    padded = cv2.copyMakeBorder(image, up, down, left, right, border)
-    return lambda y, x, height, width: padded[up + y : up + y + height, left + x : left + x + width]
 
 
 _LARGEST_DIRECT = 129

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from corruptions.blur import centre_window
 from corruptions.draws import Draws
@@ -21,22 +22,19 @@ def snow(image: Image, level: Snow, draws: Draws) -> Image:
     height, width = image.shape[:2]
     window = centre_window(height, width, level.zoom)
     layer = _magnify(draws.normal(level.mean, level.sigma, (height, width), window), level.zoom)
-    layer *= layer >= level.threshold
-    np.clip(layer, 0, 1, out=layer)
+    cv2.threshold(layer, level.threshold, 0, cv2.THRESH_TOZERO, dst=layer)
+    np.minimum(layer, 1, out=layer)
     taps = line_taps(level.radius, level.motion_sigma, draws.angle(-135, -45), *layer.shape)
-    flakes = np.round(by_rows(layer, convolve(layer, taps))[:height, :width] * 255)
-    flakes = flakes + flakes[::-1, ::-1]
+    flakes = cv2.convertScaleAbs(by_rows(layer, convolve(layer, taps))[:height, :width], alpha=255)
+    flakes = cv2.add(flakes, cv2.flip(flakes, -1))
 
     def snowed(rows: slice) -> Image:
-        # keep x + (1 - keep) max(x, white) = max(x, keep x + (1 - keep) white)
+        # keep x + (1 - keep) max(x, white) = max(x, keep x + (1 - keep) white); x and flakes have no fractions to lose
         colours = image[rows].astype(np.float32)
         luma = cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else colours
         veil = (1 - level.keep) * (1.5 * luma + 127.5)
-        whitened = level.keep * colours
-        whitened += spread(veil, image)
-        np.maximum(whitened, colours, out=whitened)
-        whitened += spread(flakes[rows], image)
-        return truncate(whitened)
+        whitened = cv2.max(truncate(cv2.scaleAdd(colours, level.keep, spread(veil, image))), image[rows])
+        return cv2.add(whitened, spread(flakes[rows], image))
 
     return by_rows(image, snowed)
 
@@ -154,44 +152,40 @@ def _add_mean(noise: Field, first: Field, second: Field, third: Field, fourth: F
 def spatter(image: Image, level: Spatter, draws: Draws) -> Image:
     """Splash drops of water, which brighten, or of mud, which cover."""
     liquid = smooth(draws.normal(level.mean, level.sigma, image.shape[:2]), level.blur, level.blur)
-    liquid *= liquid >= level.threshold
     if level.mud:
-        return _mud(image, liquid, level)
+        return _mud(image, liquid > level.threshold, level)
+    cv2.threshold(liquid, level.threshold, 0, cv2.THRESH_TOZERO, dst=liquid)
     drops = _water(liquid)
     thickest = float(drops.max())
     if thickest == 0:  # no drop in this picture; the reference divides by zero here
         return image.copy()
-    drops *= level.amount / thickest
-
-    def wetted(rows: slice) -> Image:
-        return truncate(_coloured(drops[rows], WATER, image) + image[rows])
-
-    return by_rows(image, wetted)
+    shares = (level.amount * channel / thickest for channel in _colour(WATER, image))
+    return cv2.add(image, cv2.merge([truncate(drops, share) for share in shares]))  # pictures have no fractions to lose
 
 
 def _water(liquid: Field) -> Field:
     """Return the thickness of each drop, embossed at its rim, [H, W], in no particular unit."""
-    grey = truncate(liquid * 255)
-    rims = 255 - cv2.Canny(grey, 50, 150)
+    grey = truncate(liquid, 255)
+    rims = cv2.bitwise_not(cv2.Canny(grey, 50, 150))
     distance = cv2.distanceTransform(rims, cv2.DIST_L2, 5)
     np.minimum(distance, 20, out=distance)
     relief = cv2.equalizeHist(cv2.blur(distance, (3, 3)).astype(np.uint8))
     relief = cv2.filter2D(relief, cv2.CV_8U, np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], np.float32))
-    return grey * cv2.blur(relief, (3, 3)).astype(np.float32)
+    return cv2.multiply(grey, cv2.blur(relief, (3, 3)), dtype=cv2.CV_32F)
 
 
-def _mud(image: Image, liquid: Field, level: Spatter) -> Image:
-    mask = smooth((liquid > level.threshold).astype(np.float32), level.amount, level.amount)
+def _mud(image: Image, wet: NDArray[np.bool_], level: Spatter) -> Image:
+    mask = smooth(wet.view(np.uint8), level.amount, level.amount)
     mask *= mask >= 0.8
+    colour = _colour(MUD, image)
 
     def muddied(rows: slice) -> Image:
-        return truncate(_coloured(mask[rows], MUD, image) + image[rows] * spread(1 - mask[rows], image))
+        mixed = cv2.multiply(cv2.subtract(image[rows], colour, dtype=cv2.CV_32F), spread(1 - mask[rows], image))
+        return truncate(cv2.add(mixed, colour))
 
     return by_rows(image, muddied)
 
 
-def _coloured(opacity: Field, colour: tuple[int, int, int], image: Image) -> Field:
-    """Multiply a layer [H, W] by a colour, or by its grey beside a grey picture."""
-    if image.ndim == 3:
-        return cv2.merge([opacity * value for value in colour])
-    return opacity * float(np.dot(colour, LUMA))
+def _colour(colour: tuple[int, int, int], image: Image) -> tuple[float, ...]:
+    """Return a colour by channels, or as its grey beside a grey picture."""
+    return colour if image.ndim == 3 else (float(np.dot(colour, LUMA)),)
