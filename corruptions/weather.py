@@ -26,7 +26,7 @@ def snow(image: Image, level: Snow, draws: Draws) -> Image:
     np.minimum(layer, 1, out=layer)
     taps = line_taps(level.radius, level.motion_sigma, draws.angle(-135, -45), *layer.shape)
     flakes = cv2.convertScaleAbs(by_rows(layer, convolve(layer, taps))[:height, :width], alpha=255)
-    flakes = cv2.add(flakes, cv2.flip(flakes, -1))
+    flakes = cv2.add(flakes, cv2.flip(flakes, -1), dst=flakes)
 
     def snowed(rows: slice) -> Image:
         # keep x + (1 - keep) max(x, white) = max(x, keep x + (1 - keep) white); x and flakes have no fractions to lose

@@ -244,6 +244,17 @@ def test_blocks_of_rows_make_one_picture(name: str, shape: tuple[int, ...], monk
         assert off.max() == 0
 
 
+@pytest.mark.parametrize("name", ["shot_noise", "speckle_noise", "glass_blur", "brightness", "saturate"])
+def test_tables_of_16_bits_are_read_alike_with_and_without_opencv(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenCV 4 has no look-up of 16-bit numbers, so NumPy's does what that of 5 does."""
+    image = noise(60, 70, 3)
+    results = []
+    for wide in (pixels._WIDE_TABLES, False):
+        monkeypatch.setattr(pixels, "_WIDE_TABLES", wide)
+        results.append(damaged(image, name))
+    np.testing.assert_array_equal(*results)
+
+
 @pytest.mark.parametrize("name", [name for name in CORRUPTIONS if name != "frost"])
 def test_results_are_those_of_the_golden_file(name: str, picture: Image) -> None:
     """`tools/corruption_golden.py` wrote it, with OpenCV 5; version 4 may differ by a level where it is used."""
