@@ -59,7 +59,7 @@ def _quantize_together(model: nn.Module, _: Any) -> None:
 
 
 def _forget(model: nn.Module, *_: Any) -> None:
-    """Let go of the quantized weights after a forward pass."""
+    """Let go of the quantized weights and the grids after a forward pass."""
     for layer in vars(model)[_LAYERS]:
         layer.ready = None
         if layer.reads is not None:
@@ -94,7 +94,7 @@ def _definer(kind: type, name: str) -> type:
 
 
 def quantize_at_once(model: nn.Module, layers: Iterable[Layer]) -> None:
-    """Have a model quantize weights of layers together in each forward pass, instead of each layer its own."""
+    """Have a model quantize weights and make grids of layers together in each forward pass, not each layer its own."""
     vars(model)[_LAYERS] = [*layers]
     model.register_forward_pre_hook(_quantize_together)
     model.register_forward_hook(_forget, always_call=True)

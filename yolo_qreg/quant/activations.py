@@ -19,10 +19,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, distributed, nn
 
+from yolo_qreg.quant.activation_grids import SMALLEST_SCALE, Clipped, Fixed, Grid, Grids, Learned, zero_point
 from yolo_qreg.quant.observed import LEAST, Observed
 
-SMALLEST_SCALE = 1e-8
-"""A scale that the optimizer drives below this is used as this."""
 PICTURE_LEVELS = 255
 MOVING = 0.01
 """Share of the newest batch in an observed range."""
@@ -42,131 +41,6 @@ def integer_range(bits: int, grid: str) -> tuple[int, int]:
     if grid == "symmetric":
         return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     return 0, 2**bits - 1
-
-
-def _on_grid(x: Tensor, scale: Tensor, low: Tensor | int, high: Tensor | int) -> Tensor:
-    """Return scale * clip(rint(x / scale), low, high), the ends counted from the zero point."""
-    return (x / scale).round_().clamp_(low, high).mul_(scale)  # type: ignore[arg-type]
-
-
-class Grid(NamedTuple):
-    """A learned grid in use: scale and zero point, [], and its least and largest integer counted from there."""
-
-    scale: Tensor
-    zero: Tensor | None
-    least: Tensor | int
-    largest: Tensor | int
-
-
-class _Grids(torch.autograd.Function):
-    """The grids of several learned steps, and offsets if they have any: few operations for all of them.
-
-    Gives scales, zero points, and the ends of the integers counted from those. What comes back for a scale is the
-    gradient by its logarithm, for a zero point that by its offset; see `_Learned`.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, low: int, high: int, count: int, *learned: Tensor) -> tuple[Tensor, ...]:
-        scales = torch._foreach_clamp_min(learned[:count], SMALLEST_SCALE)
-        if len(learned) == count:
-            ctx.save_for_backward(*scales)
-            return tuple(scales)
-        zeros = torch._foreach_div(torch._foreach_neg(learned[count:]), scales)
-        torch._foreach_round_(zeros)
-        torch._foreach_clamp_min_(zeros, low)
-        torch._foreach_clamp_max_(zeros, high)
-        below = torch._foreach_neg(zeros)
-        least, largest = torch._foreach_add(below, low), torch._foreach_add(below, high)
-        ctx.save_for_backward(*scales, *zeros)
-        ctx.mark_non_differentiable(*least, *largest)
-        return *scales, *zeros, *least, *largest
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        affine = len(grads) > len(ctx.saved_tensors)
-        count = len(ctx.saved_tensors) // (2 if affine else 1)
-        steps = torch._foreach_div(grads[:count], ctx.saved_tensors[:count])
-        if not affine:
-            return None, None, None, *steps
-        offsets = grads[count : 2 * count]
-        owed = torch._foreach_mul(offsets, ctx.saved_tensors[count:])
-        return None, None, None, *torch._foreach_add(steps, owed), *offsets
-
-
-class _Learned(torch.autograd.Function):
-    """LSQ: equations 1 to 3 and 5 of the paper for data; the offset's gradient is 1 where x is clipped.
-
-    With zero point z = rint(-offset / scale) a value is scale q + offset where it is clipped to q, and straight-through
-    elsewhere, so that the scale's gradient is rint(v) - v inside, v = x / scale, and q outside. What is returned for
-    the scale is y - x inside and y outside: scale times that gradient, but for the z that y lacks and `_Grids` adds.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, scale: Tensor, zero: Tensor | None, least: Any, largest: Any, low: int, high: int
-    ) -> Tensor:
-        y = _on_grid(x, scale, least, largest)
-        ctx.save_for_backward(x, y, scale, zero)
-        ctx.range = low, high
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, y, scale, zero = ctx.saved_tensors
-        place = x / scale if zero is None else (x / scale).add_(zero)
-        passed = _inside(grad, place, *ctx.range)
-        slope = torch.dot(grad.flatten(), (y - _inside(x, place, *ctx.range)).flatten())
-        weight = 1 / math.sqrt(max(x[0].numel(), 1) * ctx.range[1])
-        lost = None if zero is None else (grad - passed).sum() * weight
-        return passed, slope * weight, lost, None, None, None, None
-
-
-def _inside(x: Tensor, place: Tensor, low: float, high: float) -> Tensor:
-    """Return the values whose place is between the ends, and 0 on and beyond them; one operation."""
-    found: Tensor = torch.ops.aten.hardtanh_backward(x, place, low, high)
-    return found
-
-
-class _Clipped(torch.autograd.Function):
-    """PACT: y = clip(x, 0, bound) on the grid; the bound's gradient is the sum over what reaches it.
-
-    On a signed grid the lower end is bound * low / high.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, bound: Tensor, low: int, high: int) -> Tensor:
-        scale = (bound / high).clamp_min(SMALLEST_SCALE)
-        y = _on_grid(x, scale, low, high)
-        ctx.save_for_backward(x, y, scale)
-        ctx.range = low, high
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        x, y, scale = ctx.saved_tensors
-        passed = _inside(grad, x / scale, *ctx.range)
-        slope = torch.dot((grad - passed).flatten(), y.flatten())  # y is the bound, or the lower end
-        return passed, slope / (scale * ctx.range[1]), None, None
-
-
-class _Fixed(torch.autograd.Function):
-    """A grid that is not learned: straight-through where nothing is clipped."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, zero: Tensor | None, low: int, high: int) -> Tensor:
-        ctx.save_for_backward(x, scale, zero)
-        ctx.range = low, high
-        return _on_grid(x, scale, *((low, high) if zero is None else (low - zero, high - zero)))
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
-        x, scale, zero = ctx.saved_tensors
-        place = x / scale if zero is None else (x / scale).add_(zero)
-        return _inside(grad, place, *ctx.range), None, None, None, None
-
-
-def _zero_point(scale: Tensor, offset: Tensor, low: int, high: int) -> Tensor:
-    return (-offset / scale).round_().clamp_(low, high)
 
 
 class ActivationQuantizer(nn.Module, ABC):
@@ -306,7 +180,7 @@ class LSQActivation(ActivationQuantizer):
     def quantize(self, x: Tensor) -> Tensor:
         """Return the quantized tensor."""
         grid = self.ready or self.grids([self])[0]
-        y: Tensor = _Learned.apply(x, *grid, self.low, self.high)
+        y: Tensor = Learned.apply(x, *grid, self.low, self.high)
         return y
 
     def group(self) -> Hashable:
@@ -318,7 +192,7 @@ class LSQActivation(ActivationQuantizer):
         """Return the grids in use of some that are of one group."""
         low, high, count = quantizers[0].low, quantizers[0].high, len(quantizers)
         offsets = [q.offset for q in quantizers if q.offset is not None]
-        found: tuple[Tensor, ...] = _Grids.apply(low, high, count, *(q.step for q in quantizers), *offsets)
+        found: tuple[Tensor, ...] = Grids.apply(low, high, count, *(q.step for q in quantizers), *offsets)
         if not offsets:
             return [Grid(scale, None, low, high) for scale in found]
         return [Grid(*found[index::count]) for index in range(count)]
@@ -335,7 +209,7 @@ class LSQActivation(ActivationQuantizer):
     def qparams(self) -> QParams:
         """Return the grid in use."""
         scale = self.step.detach().clamp_min(SMALLEST_SCALE)
-        zero = 0 if self.offset is None else int(_zero_point(scale, self.offset.detach(), self.low, self.high))
+        zero = 0 if self.offset is None else int(zero_point(scale, self.offset.detach(), self.low, self.high))
         return QParams(scale, zero, self.low, self.high)
 
     def steps(self) -> list[nn.Parameter]:
@@ -362,7 +236,7 @@ class PACTActivation(ActivationQuantizer):
 
     def quantize(self, x: Tensor) -> Tensor:
         """Return the quantized tensor."""
-        y: Tensor = _Clipped.apply(x, self.bound, self.low, self.high)
+        y: Tensor = Clipped.apply(x, self.bound, self.low, self.high)
         return y
 
     def fit(self, seen: Observed) -> None:
@@ -394,7 +268,7 @@ class ObservedActivation(ActivationQuantizer):
         """Return the quantized tensor; in training mode the range moves first."""
         if self.training:
             self._follow(x.detach())
-        y: Tensor = _Fixed.apply(x, *self._grid(), self.low, self.high)
+        y: Tensor = Fixed.apply(x, *self._grid(), self.low, self.high)
         return y
 
     @torch.no_grad()
@@ -411,7 +285,7 @@ class ObservedActivation(ActivationQuantizer):
         if self.low:
             return (self.ends.abs().amax() / self.high).clamp_min(SMALLEST_SCALE), None
         scale = ((self.ends[1] - self.ends[0]) / self.high).clamp_min(SMALLEST_SCALE)
-        return scale, _zero_point(scale, self.ends[0], self.low, self.high)
+        return scale, zero_point(scale, self.ends[0], self.low, self.high)
 
     def fit(self, seen: Observed) -> None:
         """Take the least and largest value."""
@@ -446,7 +320,7 @@ class FixedActivation(ActivationQuantizer):
 
     def quantize(self, x: Tensor) -> Tensor:
         """Return the quantized tensor."""
-        y: Tensor = _Fixed.apply(x, self.scale, None, self.low - self.zero_point, self.high - self.zero_point)
+        y: Tensor = Fixed.apply(x, self.scale, None, self.low - self.zero_point, self.high - self.zero_point)
         return y
 
     def fit(self, seen: Observed) -> None:
