@@ -6,8 +6,7 @@ Letters: O output channels, I input channels, K kernel side. A weight is float32
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
-from functools import lru_cache
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
@@ -168,55 +167,6 @@ class FloatQuantizer(WeightQuantizer):
 def per_output_channel(scale: Tensor, weight: Tensor) -> Tensor:
     """View a scale of shape [] or [O] so that it broadcasts over a weight [O, ...]."""
     return scale.view(-1, *[1] * (weight.ndim - 1)) if scale.ndim else scale
-
-
-def spread(scales: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
-    """Return scales of shape [] or [O], one for each weight, as operations over lists of tensors are fastest with them.
-
-    Such an operation is one kernel on a GPU only where shapes are the same; scales that broadcast would take one for
-    each layer. A CPU gains nothing by that.
-    """
-    if weights[0].device.type == "cpu":
-        return [per_output_channel(scale, weight) for scale, weight in zip(scales, weights, strict=True)]
-    return repeated(scales, weights)
-
-
-def repeated(scales: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
-    """Return scales of shape [] or [O], one for each weight, repeated to the weights' shapes by one operation."""
-    counts = tuple(scale.numel() for scale in scales)
-    shares = tuple(weight.numel() // count for weight, count in zip(weights, counts, strict=True))
-    joined = torch.cat([scale.reshape(-1) for scale in scales])
-    total = sum(weight.numel() for weight in weights)
-    long = joined.repeat_interleave(_repeats(shares, counts, joined.device), output_size=total)
-    parts = torch.split(long, [weight.numel() for weight in weights])
-    return [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]
-
-
-@lru_cache
-def _repeats(shares: tuple[int, ...], counts: tuple[int, ...], device: torch.device) -> Tensor:
-    """Return how often each of all scales is repeated, kept because making it takes a copy to the device each time."""
-    return torch.tensor(shares).repeat_interleave(torch.tensor(counts)).to(device)
-
-
-def of_channels(reduce: Callable[[Tensor], Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
-    """Return what `reduce` makes of the output channels of weights, [O] each, with few operations over all of them.
-
-    Channels with as many weights are taken together, so that only what has the same bits in any company will do:
-    extremes and counts, not sums of floats.
-
-    Args:
-        reduce: Maps rows [N, I K K] to [N].
-        weights: Of each layer.
-    """
-    members: dict[int, list[int]] = {}
-    for number, weight in enumerate(weights):
-        members.setdefault(weight[0].numel(), []).append(number)
-    found: dict[int, Tensor] = {}
-    for numbers in members.values():
-        parts = [weights[number].flatten(1) for number in numbers]
-        values = reduce(torch.cat(parts) if len(parts) > 1 else parts[0])
-        found.update(zip(numbers, torch.split(values, [len(part) for part in parts]), strict=True))
-    return [found[number] for number in range(len(weights))]
 
 
 class _StraightThrough(torch.autograd.Function):

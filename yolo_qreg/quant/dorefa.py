@@ -5,14 +5,14 @@ Letters: O output channels, I input channels, K kernel side. Weights are float32
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from yolo_qreg.quant.base import WeightQuantizer, of_channels, per_output_channel, spread, straight_through
+from yolo_qreg.quant.base import WeightQuantizer, per_output_channel, straight_through
+from yolo_qreg.quant.layout import Layout
 
 
 def dorefa_codes(weight: Tensor, bits: int, *, per_channel: bool = False) -> Tensor:
@@ -91,55 +91,48 @@ def _gradient(grad: Tensor, t: Tensor, peak: Tensor) -> Tensor:
 
 
 class _DoReFaTogether(torch.autograd.Function):
-    """`_DoReFa` of many layers: each operation is one over all of them, but for the sums of gradients."""
+    """`_DoReFa` of many layers by operations over all of them."""
 
     @staticmethod
     def forward(ctx: Any, bits: int, per_channel: bool, *weights: Tensor) -> tuple[Tensor, ...]:
         n: int = 2**bits - 1
-        t = torch._foreach_tanh(weights)
-        if per_channel:
-            peaks = torch.cat(of_channels(lambda rows: torch.linalg.vector_norm(rows, math.inf, 1), t))
-        else:
-            peaks = torch.stack(torch._foreach_norm(t, math.inf))
-        peaks = peaks.masked_fill(peaks < torch.finfo(peaks.dtype).tiny, 1.0)
-        wide = spread(torch.split(peaks, [len(weight) for weight in t]) if per_channel else peaks.unbind(), t)
-        ctx.per_channel = per_channel
-        ctx.save_for_backward(*wide, *t, *weights)
-        found = torch._foreach_div(t, torch._foreach_mul(wide, 2))
+        layout = Layout.of(weights, [per_channel] * len(weights))
+        t = torch._foreach_tanh(layout.joined(weights))
+        peaks = layout.peaks(t)
+        peaks.masked_fill_(peaks < torch.finfo(peaks.dtype).tiny, 1.0)
+        ctx.layout, ctx.per_channel = layout, per_channel
+        ctx.save_for_backward(peaks, *t, *weights)
+        found = torch._foreach_div(t, layout.spread(2 * peaks))
         torch._foreach_add_(found, 0.5)
         torch._foreach_mul_(found, n)
         torch._foreach_round_(found)
         torch._foreach_mul_(found, 2)
         torch._foreach_sub_(found, n)
         torch._foreach_div_(found, _divisor(peaks, n))
-        return tuple(found)
+        return tuple(layout.apart(found))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        count, largest, per_channel = len(grads), torch.finfo(grads[0].dtype).max, ctx.per_channel
-        peaks, t, weights = (ctx.saved_tensors[k * count : (k + 1) * count] for k in range(3))
+        layout, (peaks, *saved) = ctx.layout, ctx.saved_tensors
+        t, weights = saved[: -len(grads)], saved[-len(grads) :]
         if torch.is_grad_enabled():  # to be differentiated: as layer by layer
             new = [torch.tanh(weight) for weight in weights]
-            return None, None, *(_gradient(g, v, _peak(v, per_channel)) for g, v in zip(grads, new, strict=True))
-        value = torch._foreach_div(t, peaks)
+            pairs = zip(grads, new, strict=True)
+            return None, None, *(_gradient(grad, each, _peak(each, ctx.per_channel)) for grad, each in pairs)
+        largest, wide, passed = torch.finfo(peaks.dtype).max, layout.spread(peaks), layout.joined(grads)
+        value = torch._foreach_div(t, wide)
         at_peak = torch._foreach_trunc(value)
-        products = torch._foreach_mul(grads, value)
-        if per_channel:
-            flow = [product.flatten(1).sum(1) for product in products]
-            sharers = of_channels(lambda rows: torch.linalg.vector_norm(rows, 1, 1), at_peak)
-        else:
-            flow, sharers = [product.sum() for product in products], [*torch._foreach_norm(at_peak, 1)]
-        share = torch._foreach_div(flow, torch._foreach_clamp_min(sharers, 1))
-        shares = torch._foreach_mul(at_peak, spread(share, t))
-        found = torch._foreach_sub(grads, shares)
-        torch._foreach_div_(found, peaks)
+        flow, sharers = layout.sums(torch._foreach_mul(passed, value)), layout.counts(at_peak)
+        torch._foreach_mul_(at_peak, layout.spread(flow / sharers.clamp_min_(1)))
+        found = torch._foreach_sub(passed, at_peak)
+        torch._foreach_div_(found, wide)
         torch._foreach_clamp_min_(found, -largest)
         torch._foreach_clamp_max_(found, largest)
         slope = torch._foreach_mul(t, t)
         torch._foreach_neg_(slope)
         torch._foreach_add_(slope, 1)
         torch._foreach_mul_(found, slope)
-        return None, None, *found
+        return None, None, *layout.apart(found)
 
 
 class DoReFaQuantizer(WeightQuantizer):

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from yolo_qreg.quant.base import WeightQuantizer, per_output_channel, spread
+from yolo_qreg.quant.base import WeightQuantizer, per_output_channel
+from yolo_qreg.quant.layout import Layout
 from yolo_qreg.quant.oscillation import DAMPENING, FREEZING, Tracker, rising
 
 SMALLEST_STEP = 1e-8
@@ -55,38 +57,40 @@ def _gradients(grad: Tensor, ratio: Tensor, step: Tensor, limits: tuple[int, int
 
 
 class _LSQTogether(torch.autograd.Function):
-    """`_LSQ` of many layers: operations over all of them, but for the sums of gradients."""
+    """`_LSQ` of many layers by operations over all of them."""
 
     @staticmethod
     def forward(ctx: Any, bits: int, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         weights, steps = tensors[:count], tensors[count:]
         qn, qp = ctx.range = clip_range(bits)
-        wide = spread(torch._foreach_clamp_min(steps, SMALLEST_STEP), weights)
-        ratio = torch._foreach_div(weights, wide)
+        ctx.layout = layout = Layout.of(weights, [step.ndim > 0 for step in steps])
+        wide = layout.spread(layout.scales(steps).clamp_min_(SMALLEST_STEP))
+        ratio = torch._foreach_div(layout.joined(weights), wide)
         ctx.save_for_backward(*ratio, *tensors)
         found = torch._foreach_clamp_min(ratio, -qn)
         torch._foreach_clamp_max_(found, qp)
         torch._foreach_round_(found)
         torch._foreach_add_(found, 0.0)
         torch._foreach_mul_(found, wide)
-        return tuple(found)
+        return tuple(layout.apart(found))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        count, (qn, qp) = len(grads), ctx.range
-        ratio, weights, steps = (ctx.saved_tensors[k * count : (k + 1) * count] for k in range(3))
+        count, layout, (qn, qp), saved = len(grads), ctx.layout, ctx.range, ctx.saved_tensors
+        ratio, weights, steps = saved[: -2 * count], saved[-2 * count : -count], saved[-count:]
         if torch.is_grad_enabled():  # to be differentiated: as layer by layer
             wide = [per_output_channel(s.clamp_min(SMALLEST_STEP), w) for w, s in zip(weights, steps, strict=True)]
             ratio = [w / s for w, s in zip(weights, wide, strict=True)]
             pairs = [_gradients(*each, ctx.range) for each in zip(grads, ratio, steps, strict=True)]
             return None, None, *(pair[0] for pair in pairs), *(pair[1] for pair in pairs)
+        passed = layout.joined(grads)
         clipped = torch._foreach_clamp_min(ratio, -qn)
         torch._foreach_clamp_max_(clipped, qp)
         below, inside = torch._foreach_add(clipped, qn), torch._foreach_neg(clipped)
         torch._foreach_add_(inside, qp)
         torch._foreach_mul_(inside, below)
         torch._foreach_sign_(inside)  # 1 between the limits, 0 on and beyond them
-        found = torch._foreach_mul(grads, inside)
+        found = layout.apart(torch._foreach_mul(passed, inside))
         if not any(ctx.needs_input_grad[2 + count :]):
             return None, None, *found, *[None] * count
         slope = torch._foreach_sub(torch._foreach_round(clipped), clipped)  # 0 where clipped
@@ -94,11 +98,15 @@ class _LSQTogether(torch.autograd.Function):
         torch._foreach_add_(outside, 1)
         torch._foreach_mul_(outside, clipped)
         torch._foreach_add_(slope, outside)
-        products = torch._foreach_mul(slope, grads)
-        sums = [p.flatten(1).sum(1) if step.ndim else p.sum() for p, step in zip(products, steps, strict=True)]
-        shares = [weight.numel() // step.numel() for weight, step in zip(weights, steps, strict=True)]
-        torch._foreach_div_(sums, [math.sqrt(share * qp) for share in shares])
-        return None, None, *found, *sums
+        sums = layout.sums(torch._foreach_mul(slope, passed))
+        return None, None, *found, *layout.scales_of_layers(sums / _roots(layout, qp))
+
+
+@lru_cache
+def _roots(layout: Layout, qp: int) -> Tensor:
+    """Return sqrt(N Qp), N the weights that share a step, [S]; kept because it takes a copy to the device."""
+    lengths = layout.lengths
+    return torch.tensor([math.sqrt(share * qp) for share in lengths.tolist()], device=lengths.device)
 
 
 def lsq_together(weights: Sequence[Tensor], steps: Sequence[Tensor], bits: int) -> tuple[Tensor, ...]:

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yolo_qreg.quant.base import WeightQuantizer, of_channels, per_output_channel, spread, straight_through
+from yolo_qreg.quant.base import WeightQuantizer, per_output_channel, straight_through
+from yolo_qreg.quant.layout import Layout
 
 THRESHOLD = 0.7
 """Of the mean magnitude: below it a weight is zero."""
@@ -22,19 +23,20 @@ class _TernaryTogether(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, per_channel: bool, *weights: Tensor) -> tuple[Tensor, ...]:
+        layout = Layout.of(
+            weights, [per_channel] * len(weights), joined=False
+        )  # sums decide codes: they keep their bits
         size = torch._foreach_abs(weights)
-        means = [one.flatten(1).mean(1) if per_channel else one.mean() for one in size]
-        kept = torch._foreach_sub(size, spread(torch._foreach_mul(means, THRESHOLD), size))
+        means = layout.scales([one.flatten(1).mean(1) if per_channel else one.mean() for one in size])
+        kept = torch._foreach_sub(size, layout.spread(THRESHOLD * means))
         torch._foreach_sign_(kept)
         torch._foreach_clamp_min_(kept, 0)  # 1 above the threshold, else 0
         torch._foreach_mul_(size, kept)
-        sums = [one.flatten(1).sum(1) if per_channel else one.flatten().sum(-1) for one in size]
-        counts = of_channels(lambda rows: rows.sum(1), kept) if per_channel else [*torch._foreach_norm(kept, 1)]
-        scales = torch._foreach_div(sums, torch._foreach_clamp_min(counts, 1))
+        sums = layout.scales([one.flatten(1).sum(1) if per_channel else one.flatten().sum(-1) for one in size])
         found = torch._foreach_sign(weights)
         torch._foreach_mul_(found, kept)
         torch._foreach_add_(found, 0.0)  # turns -0 into 0
-        torch._foreach_mul_(found, spread(scales, found))
+        torch._foreach_mul_(found, layout.spread(sums / layout.counts(kept).clamp_min_(1)))
         return tuple(found)
 
     @staticmethod
