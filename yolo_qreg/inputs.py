@@ -16,6 +16,8 @@ SETTINGS = "args.yaml"
 _DATA_ONLY = (".pt", ".onnx")
 """Weight files that are read without running code in them; an OpenVINO folder is another."""
 _YAML = (".yaml", ".yml")
+_LONGEST_HEADER = 100_000_000
+"""Bytes of a header of safetensors, by its format: text does not begin like that."""
 
 
 def checkpoint_of(source: Path) -> Path:
@@ -62,11 +64,9 @@ def measured(source: Path) -> Path:
     Raises:
         InputError: It is neither.
     """
+    check_unpacked(checkpoint_of(source))
     if checkpoint_of(source).suffix != ".pt":
-        raise InputError(
-            f"{source} is no .pt file, which derivatives need; name a run folder or a .pt file (unpacked, of packed "
-            "weights)"
-        )
+        raise InputError(f"{source} is no .pt file, which derivatives need; name a run folder or a .pt file")
     return source
 
 
@@ -79,6 +79,25 @@ def packed_file(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"{path} is not a file; name a packed one, such as best-lsq-4bit.safetensors")
     return path
+
+
+def is_safetensors(path: Path) -> bool:
+    """Tell from its first bytes whether a file is in safetensors format: the length of JSON in 8 bytes, then that."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        begin = file.read(9)
+    return begin[8:] == b"{" and int.from_bytes(begin[:8], "little") <= _LONGEST_HEADER
+
+
+def check_unpacked(path: Path) -> None:
+    """Check that weights are not packed, where those that the host runs are needed.
+
+    Raises:
+        InputError: They are.
+    """
+    if is_safetensors(path):
+        raise InputError(f"{path} is packed; 'yolo-qreg unpack {path}' makes a .pt file of it")
 
 
 def last_checkpoint(run: Path) -> Path:
@@ -124,6 +143,7 @@ def weights_to_run(given: Path) -> Path:
         raise InputError(f"{given} does not exist; name a weight file, an exported folder or a run folder")
     if given.is_dir() and not any(given.glob("*.xml")) and not (given / "metadata.yaml").is_file():
         raise InputError(f"{given} is neither a run folder (no weights/best.pt) nor an exported model")
+    check_unpacked(given)
     graph = any(given.glob("*.xml")) if given.is_dir() else given.suffix.lower() in _DATA_ONLY
     if not graph and not trusted():
         raise InputError(f"{given} is no .pt, .onnx or OpenVINO folder; other formats can hold code: {REMEDY}")
@@ -149,9 +169,10 @@ def check_model_file(model: str | Path) -> None:
     """Check that a model is a file, or has a bare name, which the host may know or fetch.
 
     Raises:
-        InputError: If not.
+        InputError: If not, or the file is packed.
     """
     path = Path(model)
+    check_unpacked(path)
     if not str(model) or (not path.is_file() and path.parent != Path()):
         raise InputError(f"model={model} is not a file; name a .pt checkpoint or a model YAML such as yolov5n.yaml")
 

@@ -13,9 +13,11 @@ import yaml
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
+from yolo_qreg import export_weights
 from yolo_qreg.cli import main
 from yolo_qreg.data.shapes import ensure_shapes
 from yolo_qreg.host import checkpoint, loading
+from yolo_qreg.inputs import check_model_file
 from yolo_qreg.shipped import shipped
 from yolo_qreg.trust import VARIABLE, trusted, trusting
 
@@ -171,6 +173,31 @@ def test_other_formats_need_trust(tmp_path: Path, capsys: pytest.CaptureFixture[
         line = f"eval-corrupted {tmp_path / name} --out {tmp_path / 'out'}"
         assert f"{name} is no .pt, .onnx or OpenVINO folder" in refused(line, capsys)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train --data shapes --model",
+        "quantize --bits 4",
+        "eval-corrupted",
+        "export --to onnx",
+        "analyze",
+        "sensitivity",
+    ],
+)
+def test_packed_files_are_to_be_unpacked(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the host runs weights, whatever the file is called; the remedy is named."""
+    monkeypatch.chdir(tmp_path)
+    packed = export_weights(shipped("shapes-dorefa8"), "packed", tmp_path / "net.safetensors")
+    said = refused(f"{command} {packed}", capsys)
+    assert f"'yolo-qreg unpack {packed}' makes a .pt" in said
+    assert [*tmp_path.iterdir()] == [packed]
+    text = tmp_path / "net.yaml"
+    text.write_text("scales: {n: [0.33, 0.25, 1024]}\n")  # whose ninth letter is that of a packed file
+    check_model_file(text)
 
 
 @pytest.mark.parametrize("mode", [True, False])

@@ -168,7 +168,7 @@ def test_names_of_files(trained: Callable[[str], Trained], tmp_path: Path) -> No
     assert unpack(file) == tmp_path / "best-lsq-2bit.pt"
     with pytest.raises(InputError, match=r"must end in \.safetensors"):
         to_packed(path, tmp_path / "x.pt")
-    with pytest.raises(InputError, match=r"is packed already; turn it into a \.pt with yolo-qreg unpack"):
+    with pytest.raises(InputError, match=r"is packed; 'yolo-qreg unpack .*\.safetensors' makes a \.pt file of it"):
         to_packed(file)
 
 

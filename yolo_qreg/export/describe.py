@@ -18,10 +18,10 @@ from yolo_qreg.config import QuantConfig
 from yolo_qreg.errors import InputError
 from yolo_qreg.export import packed
 from yolo_qreg.export.codes import Coded
-from yolo_qreg.export.weights import Weights, is_safetensors, weights_of
+from yolo_qreg.export.weights import Weights, weights_of
 from yolo_qreg.host import build, checkpoint
 from yolo_qreg.host.origin import Origin, Training
-from yolo_qreg.inputs import described_file
+from yolo_qreg.inputs import described_file, is_safetensors
 from yolo_qreg.quant.registry import FLOAT_BITS
 
 Kind = Literal[

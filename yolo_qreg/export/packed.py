@@ -25,12 +25,12 @@ from yolo_qreg.errors import InputError
 from yolo_qreg.export import codes as bits_of_codes
 from yolo_qreg.export.codes import Coded
 from yolo_qreg.export.plain import output_path
-from yolo_qreg.export.weights import FACTS, Weights, cast, dtype_of, is_safetensors, read_checkpoint
+from yolo_qreg.export.weights import FACTS, Weights, cast, dtype_of, read_checkpoint
 from yolo_qreg.files import write_atomic
 from yolo_qreg.health import LayerHealth
 from yolo_qreg.host import build, checkpoint
 from yolo_qreg.host.build import ModelSpec
-from yolo_qreg.inputs import checkpoint_of, packed_file
+from yolo_qreg.inputs import checkpoint_of, is_safetensors, packed_file
 from yolo_qreg.quant.registry import FLOAT_BITS, METHODS
 
 HEADER = "yolo-qreg"

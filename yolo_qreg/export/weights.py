@@ -100,8 +100,6 @@ def read_checkpoint(path: Path) -> tuple[Weights, nn.Module, dict[str, Any]]:
     Raises:
         InputError: If it is not one of ours, is damaged, or was changed after quantization.
     """
-    if is_safetensors(path):
-        raise InputError(f"{path} is packed already; turn it into a .pt with yolo-qreg unpack")
     model, ckpt = checkpoint.load(path)
     return weights_of(model, ckpt, path), model, ckpt
 
@@ -119,14 +117,6 @@ def weights_of(model: nn.Module, ckpt: Mapping[str, Any], path: Path) -> Weights
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"{path}: its quantization state does not fit its model ({reason}); it is damaged") from error
-
-
-def is_safetensors(path: Path) -> bool:
-    """Tell from its first bytes whether a file is in safetensors format: a length of 8 bytes, then JSON."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(9)[8:] == b"{"
 
 
 def _weights(model: nn.Module, state: QuantState, path: Path) -> Weights:

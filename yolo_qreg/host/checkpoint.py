@@ -27,6 +27,7 @@ from yolo_qreg.host import build
 from yolo_qreg.host.ensemble import draw
 from yolo_qreg.host.loading import refusal, safe_loading
 from yolo_qreg.host.model import quantize_activations
+from yolo_qreg.inputs import check_unpacked
 from yolo_qreg.patch import bake, quantize_convs, quantized_layers
 from yolo_qreg.processes import undisturbed
 from yolo_qreg.quant.registry import FLOAT_BITS
@@ -125,10 +126,11 @@ def load(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     No code in the file is run unless files are trusted.
 
     Raises:
-        InputError: If the file is missing, is no checkpoint, or holds more than weights.
+        InputError: If the file is missing, is no checkpoint, is packed, or holds more than weights.
     """
     if not Path(path).is_file():
         raise InputError(f"{path} is not a file; name a .pt checkpoint, such as RUN/weights/best.pt")
+    check_unpacked(Path(path))
     try:
         with safe_loading():
             model, ckpt = host_load(str(path))
