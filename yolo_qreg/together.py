@@ -60,6 +60,8 @@ def _quantize_together(model: nn.Module, _: Any) -> None:
 
 def _forget(model: nn.Module, *_: Any) -> None:
     """Let go of the quantized weights and the grids after a forward pass."""
+    if torch.compiler.is_compiling():  # nothing was kept, and torch 2.4 stops at `vars`
+        return
     for layer in vars(model)[_LAYERS]:
         layer.ready = None
         if layer.reads is not None:
