@@ -6,6 +6,7 @@ unless an environment variable was set before the host was imported; here it is 
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import threading
@@ -86,7 +87,8 @@ def _switched_on() -> ExitStack:
 def _load_weights_only(file: Any, **options: Any) -> Any:
     """Load for a torch before 2.6, with the classes of today's checkpoints; names that the host gave up are missing."""
     with _lock, patch.object(tasks, "parse_model", _build_nothing):
-        torch.serialization.add_safe_globals(_classes())
+        known = {*map(id, torch.serialization.get_safe_globals())}
+        torch.serialization.add_safe_globals([one for one in _classes() if id(one) not in known])  # torch keeps a list
         return torch.load(file, **{**options, "weights_only": True})
 
 
@@ -95,10 +97,14 @@ def _build_nothing(*_: Any, **__: Any) -> Any:
 
 
 def _classes() -> list[Any]:
-    """Return the layers of torch and the host, its losses, and the plain data that checkpoints hold."""
+    """Return the layers of torch and the host, its losses, and the plain data that checkpoints hold.
+
+    Of plain data torch 2.4 knows neither sets, which each layer has, nor the bytes of random states.
+    """
     inner = [home for home in vars(host_modules).values() if isinstance(home, ModuleType)]
     homes = [torch.nn.modules, host_modules, *inner, tasks, loss, tal]
     names = {value for home in homes for value in vars(home).values() if isinstance(value, type)}
     layers = [kind for kind in names if issubclass(kind, nn.Module) or kind.__module__ in {loss.__name__, tal.__name__}]
     scalar = np.float64(0).__reduce__()[0]
-    return [*layers, IterableSimpleNamespace, PosixPath, np.dtype, type(np.dtype(np.float64)), scalar]
+    plain = [set, bytearray, complex, codecs.encode]
+    return [*layers, *plain, IterableSimpleNamespace, PosixPath, np.dtype, type(np.dtype(np.float64)), scalar]
