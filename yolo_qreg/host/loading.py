@@ -101,8 +101,9 @@ def _classes() -> list[Any]:
 
     Of plain data torch 2.4 knows neither sets, which each layer has, nor the bytes of random states.
     """
-    inner = [home for home in vars(host_modules).values() if isinstance(home, ModuleType)]
-    homes = [torch.nn.modules, host_modules, *inner, tasks, loss, tal]
+    packages = (torch.nn.modules, host_modules)
+    inner = [home for package in packages for home in vars(package).values() if isinstance(home, ModuleType)]
+    homes = [*packages, *inner, tasks, loss, tal]
     names = {value for home in homes for value in vars(home).values() if isinstance(value, type)}
     layers = [kind for kind in names if issubclass(kind, nn.Module) or kind.__module__ in {loss.__name__, tal.__name__}]
     scalar = np.float64(0).__reduce__()[0]
