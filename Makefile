@@ -1,5 +1,5 @@
 # make demo: the main job on the embedded data set.  make test: the whole suite.  make test-hosts: what depends on
-# Ultralytics, against other releases of it.  make test-torch TORCH=2.4: quantizers and trainings on another torch.
+# Ultralytics, against other releases of it.  make test-torch: the same and quantizers on the oldest torch.
 # All set themselves up and re-use it.
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,6 +8,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 DEMO ?= runs/demo
 HOSTS ?= oldest 8.4.150 newest
 TORCH ?= 2.4
+EXTRAS ?= dev,openvino,frost,ray
 
 .PHONY: demo test test-hosts test-torch lint format install clean
 
@@ -17,7 +18,7 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV) || { $(AS_ROOT) apt-get update && $(AS_ROOT) apt-get install -y python3-venv \
 	  && $(PYTHON) -m venv --clear $(VENV); }
 	$(BIN)/python -m pip install --disable-pip-version-check -q --upgrade "pip>=24"
-	$(BIN)/python -m pip install --disable-pip-version-check -q -e ".[dev,openvino,frost,ray]"
+	$(BIN)/python -m pip install --disable-pip-version-check -q -e ".[$(EXTRAS)]"
 	# Two OpenCV distributions share one folder; without a display library only the headless one imports.
 	$(BIN)/python -c "import cv2" 2>/dev/null \
 	  || $(BIN)/python -m pip install -q --force-reinstall --no-deps 'opencv-python-headless>=4.10,<6'
@@ -32,10 +33,13 @@ test: install
 test-hosts: install
 	$(BIN)/python tools/hosts.py $(HOSTS)
 
+# torchvision 0.19 goes with torch 2.4, 0.20 with 2.5, and so on.
 test-torch:
-	mkdir -p .torch && echo "torch==$(TORCH).*" > .torch/$(TORCH).txt
-	PIP_CONSTRAINT=$(CURDIR)/.torch/$(TORCH).txt $(MAKE) install VENV=.torch/$(TORCH)
-	.torch/$(TORCH)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder tests/quant tests/test_patch.py tests/host
+	mkdir -p .torch
+	printf 'torch==%s.*\ntorchvision==0.%d.*\n' $(TORCH) $$(($(patsubst 2.%,%,$(TORCH)) + 15)) > .torch/$(TORCH).txt
+	PIP_CONSTRAINT=$(CURDIR)/.torch/$(TORCH).txt $(MAKE) install VENV=.torch/$(TORCH) EXTRAS=dev,onnx,frost
+	.torch/$(TORCH)/bin/python -m pytest -q -n auto --dist loadfile tests/quant tests/test_patch.py
+	.torch/$(TORCH)/bin/python tools/hosts.py oldest
 
 lint: install
 	$(BIN)/ruff check .
