@@ -81,7 +81,7 @@ def test_groups_and_names_select_in_published_order() -> None:
             (lambda severity=severity: corrupt(noise(40, 40, 3), "contrast", severity), ValueError, message)
             for severity, message in (
                 (True, "severity=True is not one of 1, 2, 3, 4, 5"),
-                (np.True_, "severity=np.True_ is not one of 1, 2, 3, 4, 5"),
+                (np.True_, f"severity={np.True_!r} is not one of 1, 2, 3, 4, 5"),
                 (2.0, "severity=2.0 is not one of 1, 2, 3, 4, 5"),
                 (np.array(3), "severity=array(3) is not one of 1, 2, 3, 4, 5"),
                 (None, "severity=None is not one of 1, 2, 3, 4, 5"),

@@ -93,7 +93,7 @@ def assert_same(path: Path, text: str) -> None:
         return [number(cell) for row in csv.reader(of.splitlines()) for cell in row]
 
     assert cells(path.read_text()) == [
-        pytest.approx(cell, rel=1e-9, abs=1e-12) if isinstance(cell, float) else cell for cell in cells(text)
+        pytest.approx(cell, rel=1e-6, abs=1e-9) if isinstance(cell, float) else cell for cell in cells(text)
     ], path.name
 
 

@@ -13,7 +13,7 @@ from yolo_qreg.data import shapes_spec
 from yolo_qreg.errors import InputError
 from yolo_qreg.evaluation.results import Model
 from yolo_qreg.export.describe import describe, says_what_it_is
-from yolo_qreg.host.history import past_runs, read_run
+from yolo_qreg.host.history import PastRun, past_runs, read_run
 from yolo_qreg.host.origin import Training, identify_data
 from yolo_qreg.inputs import weights_to_run
 from yolo_qreg.quant.registry import FLOAT_BITS
@@ -121,11 +121,19 @@ def _subject(path: Path, name: str, digest: str) -> Subject:
         size_mb=size / 1e6,
         run=folder,
     )
-    past = read_run(run) if run is not None and found.past.origin is None else None  # an export beside its run
+    past = read_run(run) if run is not None else None
     own = found.past if path.suffix == ".pt" else None  # a graph says nothing of its training
-    training = past.training if past else own
-    data = training.origin.data.path if training and training.origin else found.training.data
+    training = past.training if past and found.past.origin is None else own  # an export beside its run
+    data = _place_of_data(training, past) or found.training.data
     return Subject(model, path, found.training.imgsz, data, found.names, training)
+
+
+def _place_of_data(training: Training | None, past: PastRun | None) -> str | None:
+    """Return where the data of a training are: its run knows of moves that weights of earlier epochs do not."""
+    known = [past.training, training] if past else [training]
+    origins = [each.origin for each in known if each and each.origin]
+    same = [origin for origin in origins if not origin.data.differences(origins[-1].data)]
+    return same[0].data.path if same else None
 
 
 def _width(widths: list[int], trained: QuantConfig | None) -> int | None:
