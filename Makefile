@@ -1,5 +1,5 @@
 # make demo: the main job on the embedded data set.  make test: the whole suite.  make test-hosts: what depends on
-# Ultralytics, against other releases of it.  make test-torch: the same and quantizers on the oldest torch.
+# Ultralytics, against other releases of it.  make test-oldest: the same with the oldest release of every dependency.
 # All set themselves up and re-use it.
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,10 +7,9 @@ BIN := $(VENV)/bin
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 DEMO ?= runs/demo
 HOSTS ?= oldest 8.4.150 newest
-TORCH ?= 2.4
 EXTRAS ?= dev,openvino,frost,ray
 
-.PHONY: demo test test-hosts test-torch lint format install clean
+.PHONY: demo test test-hosts test-oldest lint format install clean
 
 install: $(VENV)/.installed
 
@@ -33,13 +32,12 @@ test: install
 test-hosts: install
 	$(BIN)/python tools/hosts.py $(HOSTS)
 
-# torchvision 0.19 goes with torch 2.4, 0.20 with 2.5, and so on.
-test-torch:
-	mkdir -p .torch
-	printf 'torch==%s.*\ntorchvision==0.%d.*\n' $(TORCH) $$(($(patsubst 2.%,%,$(TORCH)) + 15)) > .torch/$(TORCH).txt
-	PIP_CONSTRAINT=$(CURDIR)/.torch/$(TORCH).txt $(MAKE) install VENV=.torch/$(TORCH) EXTRAS=dev,onnx,frost
-	.torch/$(TORCH)/bin/python -m pytest -q -n auto --dist loadfile tests/quant tests/test_patch.py
-	.torch/$(TORCH)/bin/python tools/hosts.py oldest
+test-oldest:
+	mkdir -p .oldest
+	grep -oE '"[a-z0-9-]+>=[0-9.]+' pyproject.toml | sed 's/"//; s/>=/==/; s/$$/.*/' > .oldest/constraints.txt
+	PIP_CONSTRAINT=$(CURDIR)/.oldest/constraints.txt $(MAKE) install VENV=.oldest/venv EXTRAS=dev,onnx,frost
+	.oldest/venv/bin/python -m pytest -q -n auto --dist loadfile tests/quant tests/test_patch.py tests/corruptions tests/report
+	.oldest/venv/bin/python tools/hosts.py oldest
 
 lint: install
 	$(BIN)/ruff check .
@@ -51,4 +49,4 @@ format: install
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .hosts .torch runs .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .hosts .oldest runs .mypy_cache .pytest_cache .ruff_cache
