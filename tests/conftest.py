@@ -8,7 +8,12 @@ import tempfile
 
 import pytest
 
-FORKING = ("corruptions/test_transforms.py", "host/test_compat.py", "host/test_sharing.py")
+FORKING = (
+    "corruptions/test_transforms.py",
+    "host/test_augmentations.py",
+    "host/test_compat.py",
+    "host/test_sharing.py",
+)
 """Files whose loaders fork: begun before others leave threads, beside which Python 3.13.0 does not fork well."""
 LONGEST = (
     "study/test_cluster.py",
