@@ -248,7 +248,9 @@ def test_moved_data_are_named_and_recorded(
     best.write_bytes(early)
     alone = ["eval-corrupted", str(stopped), "--baseline", str(stopped), *EVALUATION, "--out", str(tmp_path)]
     assert main(alone) == 0
-    shutil.rmtree(place / "moved")
+    shutil.move(place / "moved", place / "here" / "gone")
+    assert main(alone) == 0
+    shutil.rmtree(place / "here" / "gone")
     assert main(alone) == 2
     lost = f"was trained on {place}/moved/data.yaml, which is not on this machine; name one with --data"
     assert lost in capsys.readouterr().err

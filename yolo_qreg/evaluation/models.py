@@ -132,8 +132,8 @@ def _place_of_data(training: Training | None, past: PastRun | None) -> str | Non
     """Return where the data of a training are: its run knows of moves that weights of earlier epochs do not."""
     known = [past.training, training] if past else [training]
     origins = [each.origin for each in known if each and each.origin]
-    same = [origin for origin in origins if not origin.data.differences(origins[-1].data)]
-    return same[0].data.path if same else None
+    places = [origin.data.path for origin in origins if not origin.data.differences(origins[-1].data)]
+    return next((place for place in places if Path(place).is_file()), places[0] if places else None)
 
 
 def _width(widths: list[int], trained: QuantConfig | None) -> int | None:
